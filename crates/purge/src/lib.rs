@@ -3,9 +3,16 @@
 //! The purge protocol's rules live here and nowhere else. Does no I/O, reads no clock, knows no runtime.
 
 mod entry;
+mod ledger;
 mod tag;
 mod url;
 
 pub use entry::{Entry, Epoch, LogEntry, Method, PurgeSeq, Scope};
-pub use tag::{CacheTag, CacheTagError, TAG_BYTES_MAX};
-pub use url::{URL_BYTES_MAX, UrlError, UrlKey, UrlPrefix};
+pub use ledger::{
+    ApplyError, ForgetError, Judgement, JumpError, Ledger, MARK_BYTES, Subject, Verdict, ZoneClock,
+};
+pub use tag::{
+    CacheTag, CacheTagError, TAG_BYTES_MAX, TAG_HEADER_BYTES_MAX, TAGS_PER_OBJECT_MAX, TAGS_PER_RESPONSE_MAX,
+    Tags, TooManyTags,
+};
+pub use url::{TARGET_BYTES_MAX, URL_BYTES_MAX, UrlError, UrlKey, UrlPrefix};

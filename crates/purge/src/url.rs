@@ -1,11 +1,20 @@
 //! URLs in the one normalised form in which purges and lookups compare them.
+//!
+//! Owns [`UrlKey`] and [`UrlPrefix`]. Invariant: whatever way one was made, its text is normalised, so that comparing
+//! is comparing bytes. Requests and targets go through the same function. Knows no zones' cache key settings.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use zone::HostName;
+use zone::{HostName, HostNameError};
 
 /// The longest normalised URL, in bytes, host included.
 pub const URL_BYTES_MAX: usize = 8192;
+
+/// The longest target of a purge, in bytes after encoding, scheme included (teo-api §5.3).
+pub const TARGET_BYTES_MAX: usize = 4096;
+
+const _: () = assert!(TARGET_BYTES_MAX <= URL_BYTES_MAX);
 
 /// The URL part of a cache key: host, path and query, normalised; no scheme, no port, no fragment.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,17 +38,56 @@ pub enum UrlError {
     /// More than [`URL_BYTES_MAX`] bytes once normalised.
     #[error("the URL has {0} bytes once encoded; at most {URL_BYTES_MAX} are allowed")]
     TooLong(usize),
+    /// A purge target of more than [`TARGET_BYTES_MAX`] bytes once normalised.
+    #[error("the target has {0} bytes once encoded; at most {TARGET_BYTES_MAX} are allowed")]
+    TargetTooLong(usize),
     /// The path does not begin with a slash.
     #[error("the path does not begin with \"/\"")]
     NoSlash,
+    /// A target without `http://` or `https://`.
+    #[error("a URL begins with \"http://\" or \"https://\"")]
+    NoScheme,
+    /// A target with a user name or password before the host.
+    #[error("the URL holds user information before the host; leave out what comes before \"@\"")]
+    UserInfo,
+    /// A target with `#…`.
+    #[error("the URL holds a fragment; leave out \"#\" and what follows it")]
+    Fragment,
+    /// A directory with `?…`.
+    #[error("a directory has no query; leave out \"?\" and what follows it, or purge the URL")]
+    Query,
+    /// White space at an end of the target.
+    #[error("the URL begins or ends with white space; leave it out")]
+    OuterSpace,
+    /// A control character in the target.
+    #[error("the URL holds a control character; percent-encode it")]
+    Control,
+    /// The host of the target is no host name.
+    #[error(transparent)]
+    Host(#[from] HostNameError),
+    /// A text that should have been normalised already is not.
+    #[error("the path is not in normalised form, which would be {0:?}")]
+    NotNormalised(String),
 }
 
 impl UrlKey {
     /// The key of a request for `path_and_query` (the request target as it arrived) at `host`.
     pub fn of_request(host: HostName, path_and_query: &str) -> Result<Self, UrlError> {
-        if !path_and_query.starts_with('/') {
-            return Err(UrlError::NoSlash);
-        }
+        let path_and_query = normalise(path_and_query)?;
+        within_url_max(&host, &path_and_query)?;
+        Ok(Self { host, path_and_query: path_and_query.into() })
+    }
+
+    /// Parses a target of `purge_url`: `http://host/path?query`.
+    pub fn parse_target(text: &str) -> Result<Self, UrlError> {
+        let (host, path_and_query) = parse_target(text)?;
+        Ok(Self { host, path_and_query: path_and_query.into() })
+    }
+
+    /// Takes back a key from its parts as [`UrlKey::host`] and [`UrlKey::path_and_query`] gave them, at a boundary
+    /// (log, feed, disk). Refuses a path in any other than the normalised form.
+    pub fn from_normalised(host: HostName, path_and_query: &str) -> Result<Self, UrlError> {
+        check_normalised(&host, path_and_query)?;
         Ok(Self { host, path_and_query: path_and_query.into() })
     }
 
@@ -60,11 +108,32 @@ impl UrlKey {
 }
 
 impl UrlPrefix {
-    /// The directory `path` of `host`.
+    /// The directory `path` of `host`; `path` need not be normalised.
     pub fn new(host: HostName, path: &str) -> Result<Self, UrlError> {
-        if !path.starts_with('/') {
-            return Err(UrlError::NoSlash);
+        if path.contains('?') {
+            return Err(UrlError::Query);
         }
+        let path = normalise(path)?;
+        within_url_max(&host, &path)?;
+        Ok(Self { host, path: path.into() })
+    }
+
+    /// Parses a target of `purge_prefix`: `http://host/dir/`. Without a path it is the whole host.
+    pub fn parse_target(text: &str) -> Result<Self, UrlError> {
+        let (host, path) = parse_target(text)?;
+        if path.contains('?') {
+            return Err(UrlError::Query);
+        }
+        Ok(Self { host, path: path.into() })
+    }
+
+    /// Takes back a directory from its parts as [`UrlPrefix::host`] and [`UrlPrefix::path`] gave them, at a boundary
+    /// (log, feed, disk). Refuses a path in any other than the normalised form.
+    pub fn from_normalised(host: HostName, path: &str) -> Result<Self, UrlError> {
+        if path.contains('?') {
+            return Err(UrlError::Query);
+        }
+        check_normalised(&host, path)?;
         Ok(Self { host, path: path.into() })
     }
 
@@ -77,6 +146,172 @@ impl UrlPrefix {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// Whether `url` lies in this directory: `/test/` matches itself and all below; `/test` matches `/test` and
+    /// `/test/…`, not `/testing`; `/` matches the whole host.
+    pub fn matches(&self, url: &UrlKey) -> bool {
+        self.host == url.host
+            && url
+                .path()
+                .strip_prefix(&*self.path)
+                .is_some_and(|rest| self.path.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Splits a target into its host and its normalised path and query.
+fn parse_target(text: &str) -> Result<(HostName, String), UrlError> {
+    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return Err(UrlError::OuterSpace);
+    }
+    if text.contains(char::is_control) {
+        return Err(UrlError::Control);
+    }
+    let (scheme, rest) = text.split_once("://").ok_or(UrlError::NoScheme)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(UrlError::NoScheme);
+    }
+    let (authority, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err(UrlError::UserInfo);
+    }
+    if after.contains('#') {
+        return Err(UrlError::Fragment);
+    }
+    let slash = if after.starts_with('/') { "" } else { "/" };
+    let path_and_query = normalise(&format!("{slash}{after}"))?.into_owned();
+    let bytes = scheme.len() + "://".len() + authority.len() + path_and_query.len();
+    if bytes > TARGET_BYTES_MAX {
+        return Err(UrlError::TargetTooLong(bytes));
+    }
+    Ok((HostName::parse(authority)?, path_and_query))
+}
+
+fn within_url_max(host: &HostName, path_and_query: &str) -> Result<(), UrlError> {
+    let bytes = host.as_str().len() + path_and_query.len();
+    if bytes > URL_BYTES_MAX { Err(UrlError::TooLong(bytes)) } else { Ok(()) }
+}
+
+fn check_normalised(host: &HostName, path_and_query: &str) -> Result<(), UrlError> {
+    within_url_max(host, path_and_query)?;
+    let normalised = normalise(path_and_query)?;
+    if normalised == path_and_query {
+        Ok(())
+    } else {
+        Err(UrlError::NotNormalised(normalised.chars().take(256).collect()))
+    }
+}
+
+/// The one form of a path with its query (RFC 3986 §6.2.2): unreserved characters plain, everything that a URI can't
+/// hold percent-encoded, hex digits in upper case, reserved characters as they came, no `.` and `..` segments in the
+/// path. A `%` without two hex digits stays.
+///
+/// Normalising twice changes nothing more.
+fn normalise(path_and_query: &str) -> Result<Cow<'_, str>, UrlError> {
+    if !path_and_query.starts_with('/') {
+        return Err(UrlError::NoSlash);
+    }
+    let (path, query) = match path_and_query.find('?') {
+        Some(at) => path_and_query.split_at(at),
+        None => (path_and_query, ""),
+    };
+    let plain = path_and_query.bytes().all(|byte| byte != b'%' && may_stand_in_uri(byte));
+    if plain && !path.contains("/.") {
+        return Ok(Cow::Borrowed(path_and_query));
+    }
+    let mut normalised = without_dot_segments(&with_percents_normalised(path));
+    normalised.push_str(&with_percents_normalised(query));
+    Ok(Cow::Owned(normalised))
+}
+
+fn with_percents_normalised(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    // How many more hex digits would complete an escape with a `%` that came without two of them: decoding one right
+    // there would make an escape out of what was none, and normalising again would give something else.
+    let mut lone_percent_lacks = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        match escaped_byte(&bytes[at..]) {
+            Some(value) => {
+                let completes_lone = lone_percent_lacks > 0 && value.is_ascii_hexdigit();
+                if is_unreserved(value) && !completes_lone {
+                    out.push(char::from(value));
+                } else {
+                    push_escaped(&mut out, value);
+                }
+                lone_percent_lacks = 0;
+                at += 3;
+            }
+            None => {
+                lone_percent_lacks = match byte {
+                    b'%' => 2,
+                    _ if byte.is_ascii_hexdigit() && lone_percent_lacks == 2 => 1,
+                    _ => 0,
+                };
+                if may_stand_in_uri(byte) {
+                    out.push(char::from(byte));
+                } else {
+                    push_escaped(&mut out, byte);
+                }
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+/// The byte that `%XX` at the beginning of `bytes` stands for.
+fn escaped_byte(bytes: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = bytes else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
+}
+
+fn push_escaped(out: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.push('%');
+    out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+    out.push(char::from(DIGITS[usize::from(byte & 15)]));
+}
+
+/// RFC 3986 §2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Unreserved, reserved (RFC 3986 §2.2), or `%`. `#` would begin a fragment, which no request has.
+fn may_stand_in_uri(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(byte, b':' | b'/' | b'?' | b'[' | b']' | b'@' | b'%')
+        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+}
+
+/// RFC 3986 §5.2.4 for a path that begins with `/`. Empty segments stay.
+fn without_dot_segments(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            _ => {
+                kept.push(segment);
+                continue;
+            }
+        }
+        if segments.peek().is_none() {
+            kept.push("");
+        }
+    }
+    let mut out = String::with_capacity(path.len());
+    for segment in kept {
+        out.push('/');
+        out.push_str(segment);
+    }
+    out
 }
 
 impl fmt::Debug for UrlKey {
@@ -88,5 +323,153 @@ impl fmt::Debug for UrlKey {
 impl fmt::Debug for UrlPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}*", self.host, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn host(text: &str) -> HostName {
+        HostName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn requests_have_one_form() {
+        let cases = [
+            ("/", "/"),
+            ("/a?", "/a?"),
+            ("/a??b=/../c", "/a??b=/../c"),
+            ("//a//b/", "//a//b/"),
+            ("/%7Euser/%61", "/~user/a"),
+            ("/a%2fb%3fc", "/a%2Fb%3Fc"),
+            ("/图片/", "/%E5%9B%BE%E7%89%87/"),
+            ("/%e5%9b%be%e7%89%87/", "/%E5%9B%BE%E7%89%87/"),
+            ("/a b\"<>\\^`{|}", "/a%20b%22%3C%3E%5C%5E%60%7B%7C%7D"),
+            ("/a#b", "/a%23b"),
+            ("/[1]!$&'()*+,;=:@", "/[1]!$&'()*+,;=:@"),
+            ("/100%", "/100%"),
+            ("/%zz%4", "/%zz%4"),
+            ("/%%34%31", "/%%341"),
+            ("/%4%31", "/%4%31"),
+            ("/%/%41", "/%/A"),
+            ("/a/./b/../c", "/a/c"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/%2E/b", "/a/b"),
+            ("/a/..", "/"),
+            ("/a/.", "/a/"),
+            ("/../../x", "/x"),
+            ("/a//../b", "/a/b"),
+            ("/.well-known/...", "/.well-known/..."),
+            ("/a?x=%7e&y=%c3&z=é", "/a?x=~&y=%C3&z=%C3%A9"),
+        ];
+        for (given, expected) in cases {
+            let key = UrlKey::of_request(host("a.test"), given).unwrap();
+            assert_eq!(key.path_and_query(), expected, "{given}");
+            assert_eq!(UrlKey::from_normalised(host("a.test"), expected), Ok(key), "{given}");
+            if given != expected {
+                assert!(
+                    matches!(UrlKey::from_normalised(host("a.test"), given), Err(UrlError::NotNormalised(_))),
+                    "{given}"
+                );
+            }
+        }
+        for given in ["", "*", "a", "?q"] {
+            assert_eq!(UrlKey::of_request(host("a.test"), given), Err(UrlError::NoSlash), "{given}");
+        }
+    }
+
+    #[test]
+    fn url_targets_have_one_form() {
+        let cases = [
+            ("http://www.example.com/a?b=1", Ok("www.example.com/a?b=1")),
+            ("HTTPS://WWW.Example.com:8443/A", Ok("www.example.com/A")),
+            ("http://www.example.com", Ok("www.example.com/")),
+            ("http://www.example.com?q", Ok("www.example.com/?q")),
+            ("http://a.test/图 片", Ok("a.test/%E5%9B%BE%20%E7%89%87")),
+            ("http://[::1]:80/x", Ok("[::1]/x")),
+            ("http://a.test/a@b", Ok("a.test/a@b")),
+            ("www.example.com/a", Err(UrlError::NoScheme)),
+            ("//www.example.com/a", Err(UrlError::NoScheme)),
+            ("ftp://www.example.com/a", Err(UrlError::NoScheme)),
+            ("", Err(UrlError::NoScheme)),
+            ("http://a.test/a#top", Err(UrlError::Fragment)),
+            ("http://a.test#", Err(UrlError::Fragment)),
+            ("http://user:pw@a.test/", Err(UrlError::UserInfo)),
+            (" http://a.test/", Err(UrlError::OuterSpace)),
+            ("http://a.test/\u{3000}", Err(UrlError::OuterSpace)),
+            ("http://a.test/\0b", Err(UrlError::Control)),
+            ("http://a.test/a\tb", Err(UrlError::Control)),
+            ("http:///a", Err(UrlError::Host(HostNameError::Empty))),
+            ("http://a.test:x/", Err(UrlError::Host(HostNameError::BadPort))),
+            ("http://*.a.test/", Err(UrlError::Host(HostNameError::BadCharacter('*')))),
+        ];
+        for (text, expected) in cases {
+            let parsed = UrlKey::parse_target(text).map(|key| format!("{key:?}"));
+            assert_eq!(parsed.as_deref(), expected.as_ref().copied(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_count_after_encoding() {
+        let target = |bytes: usize| format!("http://a.test/{}", "a".repeat(bytes - 14));
+        assert!(UrlKey::parse_target(&target(TARGET_BYTES_MAX)).is_ok());
+        assert_eq!(UrlKey::parse_target(&target(4097)), Err(UrlError::TargetTooLong(4097)));
+        assert_eq!(UrlPrefix::parse_target(&target(4097)), Err(UrlError::TargetTooLong(4097)));
+        let encoded = format!("http://a.test/{}", "图".repeat(500));
+        assert_eq!(UrlKey::parse_target(&encoded), Err(UrlError::TargetTooLong(14 + 4500)));
+
+        let path = |bytes: usize| format!("/{}", "a".repeat(bytes - 7));
+        assert!(UrlKey::of_request(host("a.test"), &path(URL_BYTES_MAX)).is_ok());
+        assert_eq!(UrlKey::of_request(host("a.test"), &path(8193)), Err(UrlError::TooLong(8193)));
+        assert_eq!(UrlKey::from_normalised(host("a.test"), &path(8193)), Err(UrlError::TooLong(8193)));
+        assert_eq!(UrlPrefix::from_normalised(host("a.test"), &path(8193)), Err(UrlError::TooLong(8193)));
+    }
+
+    #[test]
+    fn directories_match_by_segment() {
+        let cases = [
+            ("http://a.test/test/", "/test/", true),
+            ("http://a.test/test/", "/test/x/y?q=1", true),
+            ("http://a.test/test/", "/test", false),
+            ("http://a.test/test/", "/testing", false),
+            ("http://a.test/test", "/test", true),
+            ("http://a.test/test", "/test?q", true),
+            ("http://a.test/test", "/test/", true),
+            ("http://a.test/test", "/test/x", true),
+            ("http://a.test/test", "/testing", false),
+            ("http://a.test/test", "/other?/test/", false),
+            ("http://a.test", "/anything?x", true),
+            ("http://a.test/图/", "/%e5%9b%be/x", true),
+            ("http://a.test/x/../test/", "/test/a", true),
+            ("http://A.test:81/", "/", true),
+            ("http://b.test/", "/", false),
+            ("http://www.a.test/", "/", false),
+        ];
+        for (target, request, expected) in cases {
+            let prefix = UrlPrefix::parse_target(target).unwrap();
+            let url = UrlKey::of_request(host("a.test"), request).unwrap();
+            assert_eq!(prefix.matches(&url), expected, "{target} {request}");
+        }
+        assert_eq!(UrlPrefix::parse_target("http://a.test/x/?"), Err(UrlError::Query));
+        assert_eq!(UrlPrefix::new(host("a.test"), "/x?y"), Err(UrlError::Query));
+        assert_eq!(UrlPrefix::from_normalised(host("a.test"), "/x?y"), Err(UrlError::Query));
+        assert!(UrlPrefix::from_normalised(host("a.test"), "/x/./").is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn normalising_twice_changes_nothing_more(
+            tail in prop_oneof![".{0,40}", "[%./?a4F3-]{0,24}", "(%[0-9a-f]{2}|[%/.?]){0,12}"],
+        ) {
+            let once = normalise(&format!("/{tail}")).unwrap().into_owned();
+            prop_assert_eq!(normalise(&once).unwrap(), once.as_str());
+            prop_assert!(once.is_ascii());
+            let path = once.split('?').next().unwrap_or("");
+            prop_assert!(!path.split('/').any(|segment| segment == "." || segment == ".."));
+        }
     }
 }
