@@ -68,6 +68,11 @@ pub enum Method {
 }
 
 impl Method {
+    /// Reads the method as the API writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Invalidate, Self::Delete].into_iter().find(|method| method.as_str() == text)
+    }
+
     /// The method as the API writes it.
     pub const fn as_str(self) -> &'static str {
         match self {

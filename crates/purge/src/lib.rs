@@ -4,15 +4,24 @@
 
 mod entry;
 mod ledger;
+mod plan;
+mod status;
 mod tag;
+mod target;
 mod url;
 
 pub use entry::{Entry, Epoch, LogEntry, Method, PurgeSeq, Scope};
 pub use ledger::{
     ApplyError, ForgetError, Judgement, JumpError, Ledger, MARK_BYTES, Subject, Verdict, ZoneClock,
 };
+pub use plan::{
+    ENTRIES_PER_JOB_MAX, Failure, FailureReason, PlanError, PlanRequest, PlannedTask, PurgePlan, ZoneChoice,
+    plan,
+};
+pub use status::{FencePolicy, JOB_ID_CHARS, JobId, JobIdError, MemberAck, TaskStatus, fold};
 pub use tag::{
     CacheTag, CacheTagError, TAG_BYTES_MAX, TAG_HEADER_BYTES_MAX, TAGS_PER_OBJECT_MAX, TAGS_PER_RESPONSE_MAX,
     Tags, TooManyTags,
 };
+pub use target::{PurgeType, Target, TargetError};
 pub use url::{TARGET_BYTES_MAX, URL_BYTES_MAX, UrlError, UrlKey, UrlPrefix};
