@@ -1,1 +1,37 @@
-//! placeholder
+//! What a shared cache may do with a request and a response: RFC 9110 and RFC 9111 as pure functions.
+//!
+//! Owns the decisions: may a response be stored, how long is it fresh, which variant answers a request, is a
+//! conditional request met, which bytes does a range name, which fields cross a hop. Header maps and times come in
+//! as arguments, answers come out. Whatever bytes a header holds, no function here panics.
+//! Does not know zones, purges, stores, sockets or clocks.
+
+mod cache_control;
+mod cache_status;
+mod conditional;
+mod field;
+mod forwarding;
+mod freshen;
+mod freshness;
+mod invalidation;
+mod policy;
+mod range;
+mod storing;
+mod validators;
+mod vary;
+
+pub use cache_control::{CacheControl, DELTA_SECONDS_MAX};
+pub use cache_status::{CacheStatus, DETAIL_BYTES_MAX, ForwardReason, KEY_BYTES_MAX};
+pub use conditional::{Precondition, evaluate, not_modified_headers};
+pub use forwarding::{
+    VIA_HOPS_MAX, ViaName, ViaNameError, append_via, end_to_end, has_passed, strip_hop_by_hop, via_hops,
+};
+pub use freshen::{freshen, names_validator};
+pub use freshness::{CLOCK_BACK_MAX, Freshness, LifetimeSource, age_value};
+pub use invalidation::{INVALIDATION_TARGETS_MAX, invalidates, invalidation_targets};
+pub use policy::{Policy, WithoutFreshness};
+pub use range::{
+    ByteRange, Resolved, content_range, content_range_unsatisfied, if_range_holds, parse_range, resolve,
+};
+pub use storing::{NoStoreReason, is_only_if_cached, may_store};
+pub use validators::{ENTITY_TAG_BYTES_MAX, EntityTag, Validators, conditional_headers};
+pub use vary::{VARY_FIELDS_MAX, VARY_KEY_BYTES_MAX, VaryRule};

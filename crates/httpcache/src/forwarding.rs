@@ -1,0 +1,152 @@
+//! What crosses a hop and what does not (RFC 9110 §7.6).
+
+use std::fmt;
+
+use http::Version;
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+
+use crate::field;
+
+/// The most hops a request may have behind it. One that has more is going in circles through caches that do not know
+/// themselves; it is answered 508.
+pub const VIA_HOPS_MAX: usize = 16;
+
+/// Fields of one hop besides those that `Connection` names. `Keep-Alive` and `Proxy-Connection` are no registered constants.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Fields that `Connection` may not take away, whatever it says: a client could otherwise make the cache forget what the
+/// request is about (RFC 9110 §7.6.1 forbids naming end-to-end fields there).
+const NEVER_NAMED: [HeaderName; 6] = [
+    http::header::HOST,
+    http::header::CONTENT_LENGTH,
+    http::header::AUTHORIZATION,
+    http::header::CACHE_CONTROL,
+    http::header::SET_COOKIE,
+    VIA,
+];
+
+/// Removes the fields of this hop: those that `Connection` names, and the known ones.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = field::elements(headers, &CONNECTION)
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !NEVER_NAMED.contains(name))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// A copy of the headers without the fields of this hop: what goes on to the origin, or into the store.
+pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let mut copy = headers.clone();
+    strip_hop_by_hop(&mut copy);
+    copy
+}
+
+/// The name by which this cache calls itself in `Via` (RFC 9110 §7.6.3): a token, so that it can be found again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ViaName(Box<str>);
+
+/// Why a text is no name for `Via`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a name in Via is a token: 1 to 128 letters, digits or any of !#$%&'*+-.^_`|~; got {0:?}")]
+pub struct ViaNameError(String);
+
+impl ViaName {
+    /// Checks a name.
+    pub fn parse(text: &str) -> Result<Self, ViaNameError> {
+        if text.len() <= 128 && field::is_token(text.as_bytes()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(ViaNameError(text.chars().take(128).collect()))
+        }
+    }
+
+    /// The name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ViaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Adds this cache to `Via`, with the version in which the message **came**.
+pub fn append_via(headers: &mut HeaderMap, received: Version, name: &ViaName) {
+    let protocol = match received {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2.0",
+        Version::HTTP_3 => "3.0",
+        _ => "1.1",
+    };
+    let value = HeaderValue::from_str(&format!("{protocol} {}", name.as_str()));
+    headers.append(VIA, value.expect("a token is made of field characters"));
+}
+
+/// Has the message passed this cache before? Then sending it on would go in a circle: answer 508.
+pub fn has_passed(headers: &HeaderMap, name: &ViaName) -> bool {
+    field::elements(headers, &VIA).any(|hop| {
+        let mut words = hop.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(name.as_str().as_bytes()))
+    })
+}
+
+/// How many hops the message has behind it, counted up to one more than [`VIA_HOPS_MAX`].
+pub fn via_hops(headers: &HeaderMap) -> usize {
+    field::elements(headers, &VIA).take(VIA_HOPS_MAX + 1).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::tests_support::headers;
+
+    #[test]
+    fn fields_of_one_hop_go() {
+        let message = "connection: close, X-Hop\nconnection: upgrade\nx-hop: 1\nkeep-alive: 5\nproxy-connection: a\n\
+                       proxy-authenticate: a\nproxy-authorization: a\nte: trailers\ntrailer: a\n\
+                       transfer-encoding: chunked\nupgrade: h2c\nhost: a\nx-kept: 1";
+        assert_eq!(end_to_end(&headers(message)), headers("host: a\nx-kept: 1"));
+    }
+
+    #[test]
+    fn connection_cannot_name_what_the_request_is_about() {
+        let message = "connection: host, content-length, authorization, \"bad name\"\nhost: a\ncontent-length: 3\nauthorization: b";
+        let expected = "host: a\ncontent-length: 3\nauthorization: b";
+        assert_eq!(end_to_end(&headers(message)), headers(expected));
+    }
+
+    #[test]
+    fn via() {
+        let name = ViaName::parse("edge-1").unwrap();
+        let mut message = headers("via: 1.1 first (a, comment)");
+        assert!(!has_passed(&message, &name));
+        append_via(&mut message, Version::HTTP_2, &name);
+        assert_eq!(message.get_all(VIA).iter().next_back().unwrap(), "2.0 edge-1");
+        assert!(has_passed(&message, &name));
+        assert!(has_passed(&headers("via: 1.1 a, HTTP/1.1  Edge-1 (x)"), &name));
+        assert!(!has_passed(&headers("via: 1.1 edge-10, edge-1"), &name));
+        let many = "via: 1.1 a\n".repeat(VIA_HOPS_MAX + 5);
+        assert_eq!(via_hops(&headers(&many)), VIA_HOPS_MAX + 1);
+        for bad in ["", "a b", "a:80", "é", &"a".repeat(129)] {
+            assert!(ViaName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

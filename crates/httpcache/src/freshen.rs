@@ -1,0 +1,111 @@
+//! What a 304 does to a stored response (RFC 9111 §3.2, §4.3.4).
+
+use http::header::{
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    LAST_MODIFIED, SET_COOKIE,
+};
+
+use crate::field;
+use crate::forwarding::strip_hop_by_hop;
+use crate::validators::{EntityTag, Validators};
+
+/// The stored headers, brought up to date by those of a 304: each field of the 304 replaces the stored one, all lines of it.
+///
+/// Kept as stored: fields that describe the stored bytes (`Content-Length`, `Content-Encoding`, `Content-Range`,
+/// `Content-Type`), and those that hold for one hop. `Content-Type` is among them because a 304 should carry none, and some
+/// servers put that of an empty page there. `Set-Cookie` of a 304 belongs to the client that asked, not into the cache.
+/// A stored `Age` speaks of the old response and goes, unless the 304 brings its own.
+pub fn freshen(stored_headers: &HeaderMap, headers_of_304: &HeaderMap) -> HeaderMap {
+    let mut update = headers_of_304.clone();
+    strip_hop_by_hop(&mut update);
+    let mut fresh = stored_headers.clone();
+    fresh.remove(AGE);
+    for name in update.keys().filter(|name| !is_kept_as_stored(name)) {
+        fresh.remove(name);
+        for value in update.get_all(name) {
+            fresh.append(name.clone(), value.clone());
+        }
+    }
+    fresh
+}
+
+fn is_kept_as_stored(name: &HeaderName) -> bool {
+    [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, SET_COOKIE].contains(name)
+}
+
+/// Does this 304 speak of the stored response (RFC 9111 §4.3.4)? If not, it freshens nothing.
+///
+/// With a strong entity tag in the 304, the stored tag must be the same strongly. With a weak one, the same weakly. With only
+/// a `Last-Modified`, that must be equal. A 304 without any validator speaks of the response whose validators the request
+/// named, which is the stored one. A validator that cannot be read, or several of a kind, match nothing.
+pub fn names_validator(stored_headers: &HeaderMap, headers_of_304: &HeaderMap) -> bool {
+    let stored = Validators::of_response(stored_headers);
+    if headers_of_304.contains_key(ETAG) {
+        let named = field::single(headers_of_304, &ETAG).and_then(EntityTag::parse);
+        return match (named, &stored.entity_tag) {
+            (Some(named), Some(tag)) if named.is_weak() => named.is_same_weakly(tag),
+            // The 304 of a server that compresses on the way out: it stored a weak tag, it answers with the strong one.
+            // Only the strong comparison is safe here.
+            (Some(named), Some(tag)) => named.is_same_strongly(tag),
+            _ => false,
+        };
+    }
+    if headers_of_304.contains_key(LAST_MODIFIED) {
+        let named = field::single(headers_of_304, &LAST_MODIFIED).and_then(field::date);
+        return named.is_some() && named == stored.last_modified;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::tests_support::headers;
+
+    #[test]
+    fn fields_of_the_304_replace_stored_ones() {
+        let stored = "etag: \"a\"\ncontent-length: 5\ncontent-type: text/css\ncontent-encoding: gzip\nage: 7\n\
+                      cache-control: max-age=1\ncache-control: public\nx-kept: 1";
+        let answer = "etag: \"a\"\ncontent-length: 0\ncontent-type: text/html\ncontent-encoding: br\ncontent-range: x\n\
+                      cache-control: max-age=9\nset-cookie: a=b\nx-new: 1\nx-new: 2\nconnection: x-hop\nx-hop: 1\n\
+                      transfer-encoding: chunked\nkeep-alive: 5";
+        let expected = "etag: \"a\"\ncontent-length: 5\ncontent-type: text/css\ncontent-encoding: gzip\n\
+                        cache-control: max-age=9\nx-kept: 1\nx-new: 1\nx-new: 2";
+        assert_eq!(freshen(&headers(stored), &headers(answer)), headers(expected));
+    }
+
+    #[test]
+    fn age_is_that_of_the_304() {
+        assert_eq!(freshen(&headers("age: 7"), &headers("")), headers(""));
+        assert_eq!(freshen(&headers("age: 7"), &headers("age: 2")), headers("age: 2"));
+    }
+
+    #[test]
+    fn whom_a_304_names() {
+        let day = "last-modified: Sun, 06 Nov 1994 08:49:37 GMT";
+        let same_day_otherwise = "last-modified: Sunday, 06-Nov-94 08:49:37 GMT";
+        let next = "last-modified: Sun, 06 Nov 1994 08:49:38 GMT";
+        let cases = [
+            ("etag: \"a\"", "etag: \"a\"", true),
+            ("etag: \"a\"", "etag: \"b\"", false),
+            ("etag: \"a\"", "etag: W/\"a\"", true),
+            ("etag: W/\"a\"", "etag: W/\"a\"", true),
+            ("etag: W/\"a\"", "etag: \"a\"", false),
+            ("etag: \"a\"", "etag: a", false),
+            ("etag: \"a\"", "etag: \"a\"\netag: \"b\"", false),
+            ("", "etag: \"a\"", false),
+            (day, same_day_otherwise, true),
+            (day, next, false),
+            ("", day, false),
+            ("etag: \"a\"", "", true),
+            (day, "", true),
+        ];
+        for (stored, answer, expected) in cases {
+            assert_eq!(
+                names_validator(&headers(stored), &headers(answer)),
+                expected,
+                "{stored:?} {answer:?}"
+            );
+        }
+    }
+}
