@@ -1,0 +1,245 @@
+//! The purge log: its head, its entries, and the basis on which leases are granted.
+
+use crate::members::{self, Member};
+use crate::open::{commit, random};
+use crate::{Store, StoreError};
+use purge::{CacheTag, Entry, Epoch, JobId, LogEntry, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use zone::{HostName, ZoneId};
+
+/// Rows one `INSERT` carries: far below SQLite's 32766 parameters, and few distinct statements.
+pub(crate) const ROWS_PER_INSERT: usize = 200;
+
+/// Where the log stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogHead {
+    /// Which log this is.
+    pub epoch: Epoch,
+    /// The last entry.
+    pub head: PurgeSeq,
+    /// The first entry that is still there, or the next one to come when none is.
+    pub first_retained: PurgeSeq,
+}
+
+/// A piece of the log, read at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRange {
+    /// Where the log stood at that moment. When `head.first_retained` is above the position right after the one asked
+    /// for, entries in between are gone for good.
+    pub head: LogHead,
+    /// Consecutive entries, the first right after the position asked for (or at `first_retained`).
+    pub entries: Vec<LogEntry>,
+}
+
+/// What a lease is granted on: one fresh read of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantBasis {
+    /// Which log this is.
+    pub epoch: Epoch,
+    /// The last entry.
+    pub head: PurgeSeq,
+    /// Every member, leaving ones too.
+    pub members: Vec<Member>,
+}
+
+impl Store {
+    /// Where the log stands now.
+    pub async fn log_head(&self) -> Result<LogHead, StoreError> {
+        read_head(&mut *self.read().await?).await
+    }
+
+    /// Up to `limit` entries after `seq`, in order.
+    pub async fn entries_after(&self, seq: PurgeSeq, limit: usize) -> Result<LogRange, StoreError> {
+        let mut tx = self.read().await?;
+        let head = read_head(&mut tx).await?;
+        let rows = sqlx::query(
+            "SELECT seq, zone_id, scope, host, value, method FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
+        )
+        .bind(to_column(seq.number()))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut *tx)
+        .await?;
+        let entries = rows.iter().map(entry_of_row).collect::<Result<_, _>>()?;
+        Ok(LogRange { head, entries })
+    }
+
+    /// Reads what leases may be granted on. The read begins after the call, so it sees every commit made before.
+    pub async fn grant_basis(&self) -> Result<GrantBasis, StoreError> {
+        let mut tx = self.read().await?;
+        let head = read_head(&mut tx).await?;
+        let members = members::read_all(&mut tx).await?;
+        Ok(GrantBasis { epoch: head.epoch, head: head.head, members })
+    }
+
+    /// The first entry recorded at `since_ms` or later; the next one to come when there is none.
+    pub async fn first_seq_since(&self, since_ms: i64) -> Result<PurgeSeq, StoreError> {
+        let mut tx = self.read().await?;
+        let found: Option<i64> = sqlx::query_scalar("SELECT min(seq) FROM entries WHERE recorded_ms >= ?")
+            .bind(since_ms)
+            .fetch_one(&mut *tx)
+            .await?;
+        match found {
+            Some(seq) => Ok(seq_of_column(seq)),
+            None => Ok(read_head(&mut tx).await?.head.next()),
+        }
+    }
+
+    /// Forgets entries below `keep_from`, except those at or after the first one of a job still processing. Returns
+    /// the first entry that is still there.
+    pub async fn trim_log(&self, keep_from: PurgeSeq) -> Result<PurgeSeq, StoreError> {
+        let mut tx = self.write().await?;
+        let head = read_head(&mut tx).await?;
+        let pending: Option<i64> =
+            sqlx::query_scalar("SELECT min(first_seq) FROM jobs WHERE status = 'processing'")
+                .fetch_one(&mut *tx)
+                .await?;
+        let keep_from = keep_from
+            .min(head.head.next())
+            .min(pending.map_or(PurgeSeq::new(u64::MAX), seq_of_column))
+            .max(head.first_retained);
+        sqlx::query("DELETE FROM entries WHERE seq < ?")
+            .bind(to_column(keep_from.number()))
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("UPDATE log SET first_retained = ?")
+            .bind(to_column(keep_from.number()))
+            .execute(&mut *tx)
+            .await?;
+        commit(tx).await?;
+        Ok(keep_from)
+    }
+
+    /// Begins another epoch, for a database that was restored from a copy and may lack commits it once answered: every
+    /// edge then counts all it holds as deleted. Writes a `delete` of each zone, so that the head moves too.
+    pub async fn renew_epoch(&self, now_ms: i64) -> Result<LogHead, StoreError> {
+        let mut tx = self.write().await?;
+        let zones: Vec<String> =
+            sqlx::query_scalar("SELECT zone_id FROM zones ORDER BY zone_id").fetch_all(&mut *tx).await?;
+        let entries = zones
+            .iter()
+            .map(|zone| Ok(Entry { zone: parse_zone(zone)?, scope: Scope::All, method: Method::Delete }))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        sqlx::query("UPDATE log SET epoch = ?").bind(i64::from_ne_bytes(random()?)).execute(&mut *tx).await?;
+        append(&mut tx, entries.iter().map(|entry| (entry, None)), now_ms).await?;
+        let head = read_head(&mut tx).await?;
+        commit(tx).await?;
+        Ok(head)
+    }
+}
+
+/// Makes the log's row when the database is new.
+pub(crate) async fn ensure_row(store: &Store) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    sqlx::query(
+        "INSERT INTO log (id, epoch, head, first_retained, config_version) VALUES (1, ?, 0, 1, 1) ON CONFLICT DO NOTHING",
+    )
+    .bind(i64::from_ne_bytes(random()?))
+    .execute(&mut *tx)
+    .await?;
+    commit(tx).await
+}
+
+pub(crate) async fn read_head(db: &mut SqliteConnection) -> Result<LogHead, StoreError> {
+    let (epoch, head, first_retained): (i64, i64, i64) =
+        sqlx::query_as("SELECT epoch, head, first_retained FROM log").fetch_one(db).await?;
+    Ok(LogHead {
+        epoch: Epoch::new(epoch.cast_unsigned()),
+        head: seq_of_column(head),
+        first_retained: seq_of_column(first_retained),
+    })
+}
+
+/// Appends entries within the caller's transaction and returns the seq before the first of them. Only the log's one
+/// row gives out seqs, and it is locked by that transaction: so they have no gap and follow commit order.
+pub(crate) async fn append<'a>(
+    db: &mut SqliteConnection,
+    entries: impl Iterator<Item = (&'a Entry, Option<&'a JobId>)>,
+    now_ms: i64,
+) -> Result<PurgeSeq, StoreError> {
+    let before = read_head(db).await?.head;
+    let mut seq = before;
+    let rows: Vec<_> = entries
+        .map(|(entry, job)| {
+            seq = seq.next();
+            (seq, entry, job)
+        })
+        .collect();
+    for rows in rows.chunks(ROWS_PER_INSERT) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO entries (seq, zone_id, scope, host, value, method, job_id, recorded_ms) ",
+        );
+        insert.push_values(rows, |mut row, (seq, entry, job)| {
+            let (scope, host, value) = scope_columns(&entry.scope);
+            row.push_bind(to_column(seq.number()))
+                .push_bind(entry.zone.as_str().to_owned())
+                .push_bind(scope)
+                .push_bind(host.map(str::to_owned))
+                .push_bind(value.map(str::to_owned))
+                .push_bind(entry.method.as_str())
+                .push_bind(job.map(|job| job.as_str().to_owned()))
+                .push_bind(now_ms);
+        });
+        insert.build().persistent(rows.len() == ROWS_PER_INSERT).execute(&mut *db).await?;
+    }
+    sqlx::query("UPDATE log SET head = ?").bind(to_column(seq.number())).execute(&mut *db).await?;
+    Ok(before)
+}
+
+fn scope_columns(scope: &Scope) -> (&'static str, Option<&str>, Option<&str>) {
+    match scope {
+        Scope::All => ("all", None, None),
+        Scope::Host(host) => ("host", Some(host.as_str()), None),
+        Scope::Prefix(prefix) => ("prefix", Some(prefix.host().as_str()), Some(prefix.path())),
+        Scope::Url(url) => ("url", Some(url.host().as_str()), Some(url.path_and_query())),
+        Scope::Tag { tag, host } => ("tag", host.as_ref().map(HostName::as_str), Some(tag.as_str())),
+    }
+}
+
+fn entry_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<LogEntry, StoreError> {
+    let scope: &str = row.try_get("scope")?;
+    let host: Option<&str> = row.try_get("host")?;
+    let value: Option<&str> = row.try_get("value")?;
+    let host = host.map(parse_host).transpose()?;
+    let corrupt = || StoreError::corrupt("purge entry", format!("{scope} {host:?} {value:?}"));
+    let scope = match (scope, host.clone(), value) {
+        ("all", None, None) => Scope::All,
+        ("host", Some(host), None) => Scope::Host(host),
+        ("prefix", Some(host), Some(path)) => {
+            Scope::Prefix(UrlPrefix::from_normalised(host, path).map_err(|_| corrupt())?)
+        }
+        ("url", Some(host), Some(path)) => {
+            Scope::Url(UrlKey::from_normalised(host, path).map_err(|_| corrupt())?)
+        }
+        ("tag", host, Some(tag)) => Scope::Tag { tag: CacheTag::parse(tag).map_err(|_| corrupt())?, host },
+        _ => return Err(corrupt()),
+    };
+    Ok(LogEntry {
+        seq: seq_of_column(row.try_get("seq")?),
+        entry: Entry {
+            zone: parse_zone(row.try_get("zone_id")?)?,
+            scope,
+            method: parse_method(row.try_get("method")?)?,
+        },
+    })
+}
+
+pub(crate) fn parse_method(text: &str) -> Result<Method, StoreError> {
+    Method::parse(text).ok_or_else(|| StoreError::corrupt("purge method", text))
+}
+
+pub(crate) fn parse_zone(text: &str) -> Result<ZoneId, StoreError> {
+    ZoneId::parse(text).map_err(|_| StoreError::corrupt("zone id", text))
+}
+
+pub(crate) fn parse_host(text: &str) -> Result<HostName, StoreError> {
+    HostName::parse(text).map_err(|_| StoreError::corrupt("host name", text))
+}
+
+/// SQLite's integers are signed; a log does not reach 2^63 entries.
+pub(crate) fn to_column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn seq_of_column(column: i64) -> PurgeSeq {
+    PurgeSeq::new(u64::try_from(column).unwrap_or(0))
+}

@@ -1,0 +1,192 @@
+//! Members: the edge processes that hold or may hold a lease.
+
+use crate::open::commit;
+use crate::{Store, StoreError};
+use purge::FencePolicy;
+use sqlx::{Row, SqliteConnection};
+use std::fmt;
+
+/// How many members there may be.
+pub const MEMBERS_MAX: usize = 10_000;
+
+/// A random number that one start of an edge process draws for itself, so that no clone or restart acknowledges for
+/// another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(u128);
+
+impl MemberId {
+    /// The member numbered `number`.
+    pub const fn new(number: u128) -> Self {
+        Self(number)
+    }
+
+    /// The number, for the boundary.
+    pub const fn number(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a member declares when it joins. On record before it takes effect, because a task may have to say that the
+/// promise was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberTerms {
+    /// What it does past its lease.
+    pub policy: FencePolicy,
+    /// Its clock is not trusted: tasks wait for its acknowledgement without bound.
+    pub acks_only: bool,
+}
+
+/// Whether a member is granted leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberState {
+    /// It is.
+    Active,
+    /// Nobody grants it any more; its row goes once its last lease has run out.
+    Leaving {
+        /// When it was marked, by the wall clock of who marked it: to show, not to count by.
+        since_ms: i64,
+    },
+}
+
+/// One edge process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub id: MemberId,
+    /// The name an operator gave the edge; restarts and clones share it.
+    pub edge_name: String,
+    /// What it declared.
+    pub terms: MemberTerms,
+    /// When it joined, milliseconds since the Unix epoch.
+    pub joined_ms: i64,
+    /// Whether it is granted leases.
+    pub state: MemberState,
+}
+
+/// What became of a wish to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The row is written; it may be granted a lease.
+    New,
+    /// It was an active member already.
+    Already,
+    /// It is leaving: it may join once its row is gone.
+    StillLeaving,
+    /// There are [`MEMBERS_MAX`] members.
+    Full,
+}
+
+impl Store {
+    /// Writes the row of an active member, which must be there before its first lease.
+    pub async fn join_member(
+        &self,
+        id: MemberId,
+        edge_name: &str,
+        terms: MemberTerms,
+        now_ms: i64,
+    ) -> Result<Joined, StoreError> {
+        let mut tx = self.write().await?;
+        let state: Option<String> = sqlx::query_scalar("SELECT state FROM members WHERE member_id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM members").fetch_one(&mut *tx).await?;
+        let joined = match state.as_deref() {
+            Some("active") => Joined::Already,
+            Some(_) => return Ok(Joined::StillLeaving),
+            None if usize::try_from(count).is_ok_and(|count| count >= MEMBERS_MAX) => {
+                return Ok(Joined::Full);
+            }
+            None => Joined::New,
+        };
+        sqlx::query(
+            "INSERT INTO members (member_id, edge_name, fence_policy, acks_only, joined_ms, state) \
+             VALUES (?, ?, ?, ?, ?, 'active') ON CONFLICT (member_id) DO UPDATE SET \
+             edge_name = excluded.edge_name, fence_policy = excluded.fence_policy, acks_only = excluded.acks_only",
+        )
+        .bind(id.to_string())
+        .bind(edge_name)
+        .bind(terms.policy.as_str())
+        .bind(terms.acks_only)
+        .bind(now_ms)
+        .execute(&mut *tx)
+        .await?;
+        commit(tx).await?;
+        Ok(joined)
+    }
+
+    /// Marks active members leaving; others are left alone.
+    pub async fn mark_leaving(&self, ids: &[MemberId], now_ms: i64) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        for id in ids {
+            sqlx::query(
+                "UPDATE members SET state = 'leaving', leaving_since_ms = ? WHERE member_id = ? AND state = 'active'",
+            )
+            .bind(now_ms)
+            .bind(id.to_string())
+            .execute(&mut *tx)
+            .await?;
+        }
+        commit(tx).await
+    }
+
+    /// Removes members: they gave up their lease for good, or it has run out since they were marked leaving.
+    pub async fn remove_member(&self, ids: &[MemberId]) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        for id in ids {
+            sqlx::query("DELETE FROM members WHERE member_id = ?")
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        commit(tx).await
+    }
+
+    /// Every member, in the order in which they joined.
+    pub async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        read_all(&mut *self.read().await?).await
+    }
+}
+
+pub(crate) async fn read_all(db: &mut SqliteConnection) -> Result<Vec<Member>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT member_id, edge_name, fence_policy, acks_only, joined_ms, state, leaving_since_ms FROM members \
+         ORDER BY joined_ms, member_id",
+    )
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(member_of_row).collect()
+}
+
+fn member_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<Member, StoreError> {
+    let id: &str = row.try_get("member_id")?;
+    let policy: &str = row.try_get("fence_policy")?;
+    let state: &str = row.try_get("state")?;
+    let since_ms: Option<i64> = row.try_get("leaving_since_ms")?;
+    Ok(Member {
+        id: MemberId(u128::from_str_radix(id, 16).map_err(|_| StoreError::corrupt("member id", id))?),
+        edge_name: row.try_get("edge_name")?,
+        terms: MemberTerms {
+            policy: FencePolicy::parse(policy).ok_or_else(|| StoreError::corrupt("fence policy", policy))?,
+            acks_only: row.try_get("acks_only")?,
+        },
+        joined_ms: row.try_get("joined_ms")?,
+        state: match (state, since_ms) {
+            ("active", _) => MemberState::Active,
+            ("leaving", Some(since_ms)) => MemberState::Leaving { since_ms },
+            _ => return Err(StoreError::corrupt("member state", state)),
+        },
+    })
+}

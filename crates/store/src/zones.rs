@@ -1,0 +1,259 @@
+//! Zones: creating, changing, pausing, deleting and listing them.
+
+use crate::log::{self, parse_host, parse_zone};
+use crate::open::{commit, random};
+use crate::snapshot::bump_version;
+use crate::{ConfigError, Store, StoreError};
+use purge::{Entry, Method, Scope};
+use sqlx::{Row, SqliteConnection};
+use zone::{HostName, ZoneId};
+
+/// How many zones there may be.
+pub const ZONES_MAX: usize = 10_000;
+
+/// Where a zone is to be served (API field `Area`). Kept for the API; every edge serves every zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Area {
+    /// Everywhere.
+    Global,
+    /// The Chinese mainland.
+    Mainland,
+    /// Everywhere but the Chinese mainland.
+    Overseas,
+}
+
+impl Area {
+    const EVERY: [Self; 3] = [Self::Global, Self::Mainland, Self::Overseas];
+
+    /// The area as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::Mainland => "mainland",
+            Self::Overseas => "overseas",
+        }
+    }
+
+    /// The area the API writes as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::EVERY.into_iter().find(|area| area.as_str() == text)
+    }
+}
+
+/// A label an operator gave a zone (API structure `Tag`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A zone to make.
+#[derive(Clone, Debug)]
+pub struct NewZone {
+    /// The name its domains lie under.
+    pub name: HostName,
+    /// Another name for it, or empty.
+    pub alias: String,
+    /// Where it is to be served.
+    pub area: Area,
+    /// Its labels.
+    pub tags: Vec<Tag>,
+}
+
+/// What to change of a zone; `None` leaves a part as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ZoneChange {
+    /// Its name; its domains must lie under the new one.
+    pub name: Option<HostName>,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// Its area.
+    pub area: Option<Area>,
+}
+
+/// A zone as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneRecord {
+    /// Its id.
+    pub id: ZoneId,
+    /// The name its domains lie under.
+    pub name: HostName,
+    /// Another name for it, or empty.
+    pub alias: String,
+    /// Where it is to be served.
+    pub area: Area,
+    /// Switched off.
+    pub paused: bool,
+    /// Its labels.
+    pub tags: Vec<Tag>,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_ms: i64,
+    /// When it was last changed, likewise.
+    pub modified_ms: i64,
+}
+
+/// How tags lie in their column.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct TagColumn {
+    key: String,
+    value: String,
+}
+
+impl Store {
+    /// Makes a zone and returns its id.
+    pub async fn create_zone(&self, zone: NewZone, now_ms: i64) -> Result<ZoneId, ConfigError> {
+        let mut tx = self.write().await?;
+        refuse_taken_name(&mut tx, &zone.name, None).await?;
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM zones").fetch_one(&mut *tx).await?;
+        if usize::try_from(count).is_ok_and(|count| count >= ZONES_MAX) {
+            return Err(ConfigError::TooMany { what: "zones", limit: ZONES_MAX });
+        }
+        let id = ZoneId::from_random(random()?);
+        let tags: Vec<TagColumn> =
+            zone.tags.into_iter().map(|tag| TagColumn { key: tag.key, value: tag.value }).collect();
+        sqlx::query(
+            "INSERT INTO zones (zone_id, name, alias, area, paused, tags, created_ms, modified_ms) \
+             VALUES (?1, ?2, ?3, ?4, FALSE, ?5, ?6, ?6)",
+        )
+        .bind(id.as_str())
+        .bind(zone.name.as_str())
+        .bind(zone.alias)
+        .bind(zone.area.as_str())
+        .bind(serde_json::to_string(&tags).map_err(|error| sqlx::Error::Encode(error.into()))?)
+        .bind(now_ms)
+        .execute(&mut *tx)
+        .await?;
+        bump_version(&mut tx).await?;
+        commit(tx).await?;
+        Ok(id)
+    }
+
+    /// Every zone, in the order in which they were made.
+    pub async fn zones(&self) -> Result<Vec<ZoneRecord>, StoreError> {
+        let mut tx = self.read().await?;
+        let rows =
+            sqlx::query("SELECT * FROM zones ORDER BY created_ms, zone_id").fetch_all(&mut *tx).await?;
+        rows.iter().map(zone_of_row).collect()
+    }
+
+    /// One zone; `None` when there is none of this id.
+    pub async fn zone(&self, id: &ZoneId) -> Result<Option<ZoneRecord>, StoreError> {
+        read_zone(&mut *self.read().await?, id).await
+    }
+
+    /// Changes a zone.
+    pub async fn modify_zone(&self, id: &ZoneId, change: ZoneChange, now_ms: i64) -> Result<(), ConfigError> {
+        let mut tx = self.write().await?;
+        let zone = existing_zone(&mut tx, id).await?;
+        let name = change.name.unwrap_or(zone.name);
+        refuse_taken_name(&mut tx, &name, Some(id)).await?;
+        let domains: Vec<String> = sqlx::query_scalar("SELECT name FROM domains WHERE zone_id = ?")
+            .bind(id.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
+        for domain in &domains {
+            let domain = parse_host(domain)?;
+            if !domain.is_within(&name) {
+                return Err(ConfigError::DomainOutsideZone { domain, zone_name: name });
+            }
+        }
+        sqlx::query("UPDATE zones SET name = ?, alias = ?, area = ?, modified_ms = ? WHERE zone_id = ?")
+            .bind(name.as_str())
+            .bind(change.alias.unwrap_or(zone.alias))
+            .bind(change.area.unwrap_or(zone.area).as_str())
+            .bind(now_ms)
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await?;
+        bump_version(&mut tx).await?;
+        Ok(commit(tx).await?)
+    }
+
+    /// Switches a zone off or on again.
+    pub async fn set_zone_paused(&self, id: &ZoneId, paused: bool, now_ms: i64) -> Result<(), ConfigError> {
+        let mut tx = self.write().await?;
+        existing_zone(&mut tx, id).await?;
+        sqlx::query("UPDATE zones SET paused = ?, modified_ms = ? WHERE zone_id = ?")
+            .bind(paused)
+            .bind(now_ms)
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await?;
+        bump_version(&mut tx).await?;
+        Ok(commit(tx).await?)
+    }
+
+    /// Deletes a zone without online domains, with its domains, quotas and content; tasks of it that are still
+    /// processing fail.
+    pub async fn delete_zone(&self, id: &ZoneId, now_ms: i64) -> Result<(), ConfigError> {
+        let mut tx = self.write().await?;
+        existing_zone(&mut tx, id).await?;
+        let online: Option<String> =
+            sqlx::query_scalar("SELECT name FROM domains WHERE zone_id = ? AND online ORDER BY name LIMIT 1")
+                .bind(id.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
+        if let Some(name) = online {
+            return Err(ConfigError::DomainOnline(parse_host(&name)?));
+        }
+        sqlx::query(
+            "UPDATE tasks SET own_status = 'failed', own_updated_ms = ?1, \
+             fail_message = 'the zone was deleted meanwhile' \
+             WHERE zone_id = ?2 AND own_status IS NULL \
+             AND job_id IN (SELECT job_id FROM jobs WHERE status = 'processing')",
+        )
+        .bind(now_ms)
+        .bind(id.as_str())
+        .execute(&mut *tx)
+        .await?;
+        // The same host may come back in another zone: nothing cached for this one may be found then.
+        let entry = Entry { zone: id.clone(), scope: Scope::All, method: Method::Delete };
+        log::append(&mut tx, std::iter::once((&entry, None)), now_ms).await?;
+        sqlx::query("DELETE FROM zones WHERE zone_id = ?").bind(id.as_str()).execute(&mut *tx).await?;
+        bump_version(&mut tx).await?;
+        Ok(commit(tx).await?)
+    }
+}
+
+async fn refuse_taken_name(
+    db: &mut SqliteConnection,
+    name: &HostName,
+    except: Option<&ZoneId>,
+) -> Result<(), ConfigError> {
+    let taken: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM zones WHERE name = ? AND zone_id <> ?)")
+            .bind(name.as_str())
+            .bind(except.map_or("", ZoneId::as_str))
+            .fetch_one(db)
+            .await?;
+    if taken { Err(ConfigError::ZoneNameTaken(name.clone())) } else { Ok(()) }
+}
+
+pub(crate) async fn existing_zone(db: &mut SqliteConnection, id: &ZoneId) -> Result<ZoneRecord, ConfigError> {
+    read_zone(db, id).await?.ok_or_else(|| ConfigError::ZoneNotFound(id.clone()))
+}
+
+async fn read_zone(db: &mut SqliteConnection, id: &ZoneId) -> Result<Option<ZoneRecord>, StoreError> {
+    let row =
+        sqlx::query("SELECT * FROM zones WHERE zone_id = ?").bind(id.as_str()).fetch_optional(db).await?;
+    row.as_ref().map(zone_of_row).transpose()
+}
+
+fn zone_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<ZoneRecord, StoreError> {
+    let area: &str = row.try_get("area")?;
+    let tags: &str = row.try_get("tags")?;
+    let columns: Vec<TagColumn> =
+        serde_json::from_str(tags).map_err(|_| StoreError::corrupt("list of tags", tags))?;
+    Ok(ZoneRecord {
+        id: parse_zone(row.try_get("zone_id")?)?,
+        name: parse_host(row.try_get("name")?)?,
+        alias: row.try_get("alias")?,
+        area: Area::parse(area).ok_or_else(|| StoreError::corrupt("area", area))?,
+        paused: row.try_get("paused")?,
+        tags: columns.into_iter().map(|column| Tag { key: column.key, value: column.value }).collect(),
+        created_ms: row.try_get("created_ms")?,
+        modified_ms: row.try_get("modified_ms")?,
+    })
+}
