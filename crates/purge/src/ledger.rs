@@ -319,7 +319,7 @@ impl Ledger {
         for shard in &self.shards {
             let mut marks = shard.write();
             let before = marks.len();
-            marks.retain(|_, mark| mark.invalidate.max(mark.delete) > up_to.number());
+            marks.retain(|_, mark| mark.forget(up_to.number()));
             dropped += before - marks.len();
             if marks.capacity() / 4 >= marks.len() {
                 marks.shrink_to_fit();
@@ -506,6 +506,16 @@ impl Mark {
     fn merge(&mut self, other: Self) {
         self.invalidate = self.invalidate.max(other.invalidate);
         self.delete = self.delete.max(other.delete);
+    }
+
+    /// Drops what lies at or below `up_to`; whether anything is left.
+    fn forget(&mut self, up_to: u64) -> bool {
+        for seq in [&mut self.invalidate, &mut self.delete] {
+            if *seq <= up_to {
+                *seq = 0;
+            }
+        }
+        *self != Self::default()
     }
 }
 
