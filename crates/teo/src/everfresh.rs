@@ -1,0 +1,187 @@
+//! Product `everfresh` 2026-11-01: what EdgeOne has no word for.
+
+use crate::declare::{choice, product, shape};
+use crate::edgeone::PurgeType;
+use crate::wire::SecretText;
+
+/// The longest wait of one `DescribeJobProgress`, in milliseconds.
+pub const WAIT_MILLISECONDS_MAX: i64 = 60_000;
+/// The longest comment on a key, in bytes.
+pub const COMMENT_BYTES_MAX: usize = 256;
+
+choice! {
+    /// Whether a key may be used.
+    pub enum KeyStatus {
+        /// Requests signed with it are accepted.
+        Enabled = "enabled",
+        /// Requests signed with it are answered `AuthFailure.InvalidSecretId`.
+        Disabled = "disabled",
+    }
+}
+
+choice! {
+    /// How far an edge is.
+    pub enum EdgeState {
+        /// It has applied everything asked about.
+        Applied = "applied",
+        /// It has not applied everything yet.
+        Pending = "pending",
+        /// It gave up its lease, or was silent for too long; it joins anew when it is back.
+        Leaving = "leaving",
+    }
+}
+
+choice! {
+    /// How far a job is, all its tasks together.
+    pub enum JobStatus {
+        /// Some edge may still answer with what the job purged.
+        Processing = "processing",
+        /// No edge does.
+        Success = "success",
+        /// It could not be carried out.
+        Failed = "failed",
+        /// An edge stayed silent where the operator chose availability over the promise.
+        Timeout = "timeout",
+        /// An administrator cancelled it.
+        Canceled = "canceled",
+    }
+}
+
+shape! {
+    /// An API key, without its secret.
+    pub struct Key {
+        /// Names the key in requests.
+        secret_id "SecretId": String, required;
+        /// What its maker said about it.
+        comment "Comment": String, required;
+        /// Whether it may be used.
+        status "Status": KeyStatus, required;
+        /// When it was made, ISO 8601 in UTC.
+        create_time "CreateTime": String, required;
+    }
+}
+
+shape! {
+    /// How far one edge process is with a job.
+    pub struct EdgeProgress {
+        /// The edge's name, as its operator gave it.
+        edge_name "EdgeName": String, required;
+        /// The process: a random id per start.
+        member_id "MemberId": String, required;
+        /// The highest log position up to which it has applied everything.
+        applied_seq "AppliedSeq": i64, required;
+        /// How far it is with this job.
+        state "State": EdgeState, required;
+    }
+}
+
+shape! {
+    /// An edge process that the control plane knows.
+    pub struct Edge {
+        /// The edge's name, as its operator gave it.
+        edge_name "EdgeName": String, required;
+        /// The process: a random id per start.
+        member_id "MemberId": String, required;
+        /// The highest log position up to which it has applied everything.
+        applied_seq "AppliedSeq": i64, required;
+        /// How far it is with the log's head.
+        state "State": EdgeState, required;
+        /// When it joined, ISO 8601 in UTC.
+        join_time "JoinTime": String, required;
+    }
+}
+
+product! {
+    Everfresh, "everfresh", "2026-11-01";
+
+    /// Makes an API key. Its secret is answered here and never again.
+    CreateKey {
+        request CreateKeyRequest {
+            /// What it is for.
+            comment "Comment": String, optional .bytes(COMMENT_BYTES_MAX);
+        }
+        response CreateKeyResponse {
+            /// Names the key in requests.
+            secret_id "SecretId": String, required;
+            /// Signs requests; keep it.
+            secret_key "SecretKey": SecretText, required;
+        }
+    }
+
+    /// Lists all API keys, without their secrets.
+    DescribeKeys {
+        request DescribeKeysRequest {}
+        response DescribeKeysResponse {
+            /// All keys.
+            keys "Keys": Vec<Key>, required;
+        }
+    }
+
+    /// Enables or disables an API key.
+    ModifyKeyStatus {
+        request ModifyKeyStatusRequest {
+            /// Which key.
+            secret_id "SecretId": String, required;
+            /// What it shall be.
+            status "Status": KeyStatus, required;
+        }
+        response ModifyKeyStatusResponse {}
+    }
+
+    /// Deletes an API key for good.
+    DeleteKey {
+        request DeleteKeyRequest {
+            /// Which key.
+            secret_id "SecretId": String, required;
+        }
+        response DeleteKeyResponse {}
+    }
+
+    /// Tells how far a purge job is on each edge, and waits for it if asked to.
+    DescribeJobProgress {
+        request DescribeJobProgressRequest {
+            /// Which job, as CreatePurgeTask answered it.
+            job_id "JobId": String, required;
+            /// How long to wait for the job to end before answering, in milliseconds.
+            wait_milliseconds "WaitMilliseconds": i64, default(0) .range(0, WAIT_MILLISECONDS_MAX);
+        }
+        response DescribeJobProgressResponse {
+            /// Which job.
+            job_id "JobId": String, required;
+            /// How far it is, all its tasks together.
+            status "Status": JobStatus, required;
+            /// The log position of its first entry.
+            first_seq "FirstSeq": i64, nullable;
+            /// The log position of its last entry.
+            last_seq "LastSeq": i64, nullable;
+            /// How long it took, or is taking, from acceptance on, in milliseconds.
+            elapsed_milliseconds "ElapsedMilliseconds": i64, required;
+            /// Each edge process that is a member.
+            edges "Edges": Vec<EdgeProgress>, required;
+        }
+    }
+
+    /// Lists the edge processes that the control plane knows.
+    DescribeEdges {
+        request DescribeEdgesRequest {}
+        response DescribeEdgesResponse {
+            /// All of them.
+            edges "Edges": Vec<Edge>, required;
+        }
+    }
+
+    /// Changes a zone's purge quota of one type; what is left out stays.
+    ModifyContentQuota {
+        request ModifyContentQuotaRequest {
+            /// Which zone.
+            zone_id "ZoneId": String, required;
+            /// Which type of purge.
+            purge_type "Type": PurgeType, required;
+            /// The most targets in one call.
+            batch "Batch": i64, optional .range(0, 1_000_000);
+            /// The most targets in one day.
+            daily "Daily": i64, optional .range(0, 1_000_000_000);
+        }
+        response ModifyContentQuotaResponse {}
+    }
+}
