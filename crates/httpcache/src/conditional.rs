@@ -2,8 +2,8 @@
 
 use http::Method;
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, VARY,
+    CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, VARY,
 };
 
 use crate::field;
@@ -32,8 +32,7 @@ pub fn evaluate(method: &Method, request_headers: &HeaderMap, stored_headers: &H
             return Precondition::PreconditionFailed;
         }
     } else if let Some(limit) = field::single(request_headers, &IF_UNMODIFIED_SINCE).and_then(field::date) {
-        // Without a date of its own nothing says that the response is older: §13.1.4 lets us ignore the field only when the
-        // resource has no date, which holds here.
+        // RFC 9110 §13.1.4: the field is ignored when there is no modification date to compare it with.
         if stored.last_modified.is_some_and(|modified| modified > limit) {
             return Precondition::PreconditionFailed;
         }
@@ -57,7 +56,7 @@ fn any_tag(
     stored: &Validators,
     is_same: fn(&EntityTag, &EntityTag) -> bool,
 ) -> bool {
-    field::elements(request_headers, name).any(|member| {
+    field::entity_tags(request_headers, name).any(|member| {
         // The star means any current representation, and a stored response is one.
         member == b"*"
             || matches!((EntityTag::parse(member), &stored.entity_tag), (Some(asked), Some(tag)) if is_same(&asked, tag))
@@ -65,10 +64,10 @@ fn any_tag(
 }
 
 /// The fields of a stored 200 that its 304 carries (RFC 9110 §15.4.5): those that a cache downstream needs, no others, to
-/// save bytes. `Last-Modified` goes along only when there is no `ETag`. `Age` is added by the caller.
+/// save bytes. `Last-Modified` goes along only when there is no `ETag`. The caller adds `Age` as of now.
 pub fn not_modified_headers(stored_headers: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for name in [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY, AGE] {
+    for name in [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY] {
         for value in stored_headers.get_all(&name) {
             headers.append(name.clone(), value.clone());
         }
@@ -112,6 +111,7 @@ mod tests {
         check("if-none-match: \"b\"", both, Proceed);
         check("if-none-match: a", both, Proceed);
         check("if-none-match: \"a\"", "", Proceed);
+        check("if-match: \"x\\\", \"a\"", both, Proceed);
         check("if-match: \"a\"", both, Proceed);
         check("if-match: *", both, Proceed);
         check("if-match: W/\"a\"", both, PreconditionFailed);

@@ -18,11 +18,17 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
 /// The elements of a list-valued field over all its lines, in order, trimmed, without empty ones (RFC 9110 §5.6.1).
 /// A comma inside a quoted string does not separate.
 pub(crate) fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    headers.get_all(name).iter().flat_map(|value| Elements { rest: value.as_bytes() })
+    headers.get_all(name).iter().flat_map(|value| Elements { rest: value.as_bytes(), has_escapes: true })
+}
+
+/// As [`elements`], for lists of entity tags: in those a backslash is an ordinary character (RFC 9110 §8.8.3).
+pub(crate) fn entity_tags<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).iter().flat_map(|value| Elements { rest: value.as_bytes(), has_escapes: false })
 }
 
 struct Elements<'a> {
     rest: &'a [u8],
+    has_escapes: bool,
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -30,7 +36,7 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         while !self.rest.is_empty() {
-            let end = element_end(self.rest);
+            let end = element_end(self.rest, self.has_escapes);
             let element = trim(&self.rest[..end]);
             self.rest = self.rest.get(end + 1..).unwrap_or_default();
             if !element.is_empty() {
@@ -43,12 +49,12 @@ impl<'a> Iterator for Elements<'a> {
 
 /// Where the first element ends. A quote that is never closed counts as an ordinary character: otherwise it would
 /// swallow the directives after it, `no-store` among them.
-fn element_end(bytes: &[u8]) -> usize {
+fn element_end(bytes: &[u8], has_escapes: bool) -> usize {
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
             b',' => return at,
-            b'"' => at = quoted_end(bytes, at).unwrap_or(at) + 1,
+            b'"' => at = quoted_end(bytes, at, has_escapes).unwrap_or(at) + 1,
             _ => at += 1,
         }
     }
@@ -56,12 +62,12 @@ fn element_end(bytes: &[u8]) -> usize {
 }
 
 /// The position of the quote that closes the one at `open`.
-fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
+fn quoted_end(bytes: &[u8], open: usize, has_escapes: bool) -> Option<usize> {
     let mut at = open + 1;
     while at < bytes.len() {
         match bytes[at] {
             b'"' => return Some(at),
-            b'\\' => at += 2,
+            b'\\' if has_escapes => at += 2,
             _ => at += 1,
         }
     }

@@ -1,7 +1,7 @@
 //! What a 304 does to a stored response (RFC 9111 §3.2, §4.3.4).
 
 use http::header::{
-    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName,
     LAST_MODIFIED, SET_COOKIE,
 };
 
@@ -11,16 +11,22 @@ use crate::validators::{EntityTag, Validators};
 
 /// The stored headers, brought up to date by those of a 304: each field of the 304 replaces the stored one, all lines of it.
 ///
-/// Kept as stored: fields that describe the stored bytes (`Content-Length`, `Content-Encoding`, `Content-Range`,
-/// `Content-Type`), and those that hold for one hop. `Content-Type` is among them because a 304 should carry none, and some
-/// servers put that of an empty page there. `Set-Cookie` of a 304 belongs to the client that asked, not into the cache.
-/// A stored `Age` speaks of the old response and goes, unless the 304 brings its own.
+/// Kept as stored are the fields that describe the stored bytes (`Content-Length`, `Content-Encoding`, `Content-Range`,
+/// `Content-Type`, and `ETag` where there is one), and those that hold for one hop only. `Content-Type` is among them because
+/// some servers put that of an empty page into a 304; `ETag` because some write a strong tag there though the stored bytes,
+/// compressed on the way out, bear a weak one, and bytes under a wrong strong tag would break ranges. `Set-Cookie` of a 304
+/// belongs to the client that asked, not into the cache.
+///
+/// `Age` and `Date` are those of the 304 or none: the old ones speak of the old response and would make the fresh one old. A
+/// response without `Date` was made when it arrived (RFC 9110 §6.6.1), and the caller says so when it forwards it.
 pub fn freshen(stored_headers: &HeaderMap, headers_of_304: &HeaderMap) -> HeaderMap {
     let mut update = headers_of_304.clone();
     strip_hop_by_hop(&mut update);
     let mut fresh = stored_headers.clone();
     fresh.remove(AGE);
-    for name in update.keys().filter(|name| !is_kept_as_stored(name)) {
+    fresh.remove(DATE);
+    let keeps_tag = stored_headers.contains_key(ETAG);
+    for name in update.keys().filter(|name| !(is_kept_as_stored(name) || keeps_tag && **name == ETAG)) {
         fresh.remove(name);
         for value in update.get_all(name) {
             fresh.append(name.clone(), value.clone());
@@ -35,20 +41,18 @@ fn is_kept_as_stored(name: &HeaderName) -> bool {
 
 /// Does this 304 speak of the stored response (RFC 9111 §4.3.4)? If not, it freshens nothing.
 ///
-/// With a strong entity tag in the 304, the stored tag must be the same strongly. With a weak one, the same weakly. With only
-/// a `Last-Modified`, that must be equal. A 304 without any validator speaks of the response whose validators the request
-/// named, which is the stored one. A validator that cannot be read, or several of a kind, match nothing.
+/// A tag must be the same weakly, which for two strong ones means strongly; without a tag, a `Last-Modified` must be equal. A
+/// 304 without any validator speaks of the response whose validators the request named, which is the stored one. A validator
+/// that cannot be read, or several of a kind, match nothing.
+///
+/// More lenient than the RFC in one case: a strong tag in the 304 matches the same tag stored as weak. Servers that compress on
+/// the way out answer so; refusing would mean to fetch all of that anew each time, though the server just said that nothing
+/// changed.
 pub fn names_validator(stored_headers: &HeaderMap, headers_of_304: &HeaderMap) -> bool {
     let stored = Validators::of_response(stored_headers);
     if headers_of_304.contains_key(ETAG) {
         let named = field::single(headers_of_304, &ETAG).and_then(EntityTag::parse);
-        return match (named, &stored.entity_tag) {
-            (Some(named), Some(tag)) if named.is_weak() => named.is_same_weakly(tag),
-            // The 304 of a server that compresses on the way out: it stored a weak tag, it answers with the strong one.
-            // Only the strong comparison is safe here.
-            (Some(named), Some(tag)) => named.is_same_strongly(tag),
-            _ => false,
-        };
+        return matches!((named, &stored.entity_tag), (Some(named), Some(tag)) if named.is_same_weakly(tag));
     }
     if headers_of_304.contains_key(LAST_MODIFIED) {
         let named = field::single(headers_of_304, &LAST_MODIFIED).and_then(field::date);
@@ -75,7 +79,15 @@ mod tests {
     }
 
     #[test]
-    fn age_is_that_of_the_304() {
+    fn the_stored_tag_stays_with_its_bytes() {
+        assert_eq!(freshen(&headers("etag: W/\"a\""), &headers("etag: \"a\"")), headers("etag: W/\"a\""));
+        assert_eq!(freshen(&headers(""), &headers("etag: \"a\"")), headers("etag: \"a\""));
+    }
+
+    #[test]
+    fn age_and_date_are_those_of_the_304() {
+        assert_eq!(freshen(&headers("date: a"), &headers("")), headers(""));
+        assert_eq!(freshen(&headers("date: a"), &headers("date: b")), headers("date: b"));
         assert_eq!(freshen(&headers("age: 7"), &headers("")), headers(""));
         assert_eq!(freshen(&headers("age: 7"), &headers("age: 2")), headers("age: 2"));
     }
@@ -90,7 +102,7 @@ mod tests {
             ("etag: \"a\"", "etag: \"b\"", false),
             ("etag: \"a\"", "etag: W/\"a\"", true),
             ("etag: W/\"a\"", "etag: W/\"a\"", true),
-            ("etag: W/\"a\"", "etag: \"a\"", false),
+            ("etag: W/\"a\"", "etag: \"a\"", true),
             ("etag: \"a\"", "etag: a", false),
             ("etag: \"a\"", "etag: \"a\"\netag: \"b\"", false),
             ("", "etag: \"a\"", false),

@@ -1,5 +1,7 @@
 //! Which requests a stored response answers (RFC 9111 §4.1, RFC 9110 §12.5.5).
 
+use std::collections::BTreeSet;
+
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, VARY};
 
 use crate::field;
@@ -7,11 +9,9 @@ use crate::field;
 /// The most field names in a `Vary` that is stored.
 pub const VARY_FIELDS_MAX: usize = 16;
 
-/// The longest variant key, in bytes. A longer one is cut and ends in a digest of the whole.
+/// The longest variant key, in bytes. A request that would have a longer one selects nothing: it is answered by the origin and
+/// not stored, so that no client fills the index with its headers.
 pub const VARY_KEY_BYTES_MAX: usize = 4096;
-
-/// The codings that `Accept-Encoding` is reduced to, best first. Others in a request do not make a variant of their own.
-const CODINGS: [&str; 4] = ["br", "zstd", "gzip", "deflate"];
 
 /// What the `Vary` field of a stored response asks of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,12 +50,12 @@ impl VaryRule {
         Self::Fields(names.into())
     }
 
-    /// The key of the variant that this request selects: two requests with equal keys get the same response. Nothing when no
-    /// request may select it.
+    /// The key of the variant that this request selects: two requests with equal keys get the same response. Nothing when the
+    /// request selects none, because of the rule or because its key were longer than [`VARY_KEY_BYTES_MAX`].
     ///
-    /// Values are compared as RFC 9111 §4.1 allows: lines joined, whitespace around list members dropped.
-    /// `Accept-Encoding` is reduced to those codings of `br`, `zstd`, `gzip`, `deflate` that the client accepts, since browsers
-    /// differ in order and weights without meaning different answers. The key of [`VaryRule::None`] is empty.
+    /// Values are compared as RFC 9111 §4.1 allows: lines joined, whitespace around list members dropped. Of `Accept-Encoding`
+    /// the set of acceptable codings counts; order, weights above zero and case do not, since browsers differ in them without
+    /// needing different answers. The key of [`VaryRule::None`] is empty.
     pub fn selects(&self, request_headers: &HeaderMap) -> Option<Vec<u8>> {
         let names = match self {
             Self::None => return Some(Vec::new()),
@@ -77,7 +77,7 @@ impl VaryRule {
             }
             key.push(b'\n');
         }
-        Some(bounded(key))
+        (key.len() <= VARY_KEY_BYTES_MAX).then_some(key)
     }
 }
 
@@ -100,34 +100,35 @@ fn push_members(key: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName) {
     }
 }
 
-/// The codings of [`CODINGS`] that the client accepts, in that order (RFC 9110 §12.5.3). Not accepted at all is `identity`
-/// only when it says so, and that is kept.
+/// The codings that the client accepts (RFC 9110 §12.5.3), sorted; `!` marks one that it refuses where that matters.
+///
+/// Codings we do not know are kept, not dropped: the origin may use them, and its answer must reach no client that did not ask.
 fn push_codings(key: &mut Vec<u8>, headers: &HeaderMap) {
-    let mut accepted: [Option<bool>; CODINGS.len()] = [None; CODINGS.len()];
-    let (mut identity, mut star) = (None, None);
+    let (mut accepted, mut refused) = (BTreeSet::new(), BTreeSet::new());
     for member in field::elements(headers, &ACCEPT_ENCODING) {
         let mut parts = member.split(|&b| b == b';');
         let coding = field::trim(parts.next().unwrap_or_default()).to_ascii_lowercase();
-        let is_wanted = !parts.any(is_zero_weight);
-        let coding: &[u8] = if coding == b"x-gzip" { b"gzip" } else { &coding };
-        match coding {
-            b"*" => star = star.or(Some(is_wanted)),
-            b"identity" => identity = identity.or(Some(is_wanted)),
-            _ => {
-                if let Some(at) = CODINGS.iter().position(|known| known.as_bytes() == coding) {
-                    accepted[at] = accepted[at].or(Some(is_wanted));
-                }
-            }
-        }
+        let coding = if coding == b"x-gzip" { b"gzip".to_vec() } else { coding };
+        let set = if parts.any(is_zero_weight) { &mut refused } else { &mut accepted };
+        set.insert(coding);
     }
-    for (coding, accepted) in CODINGS.iter().zip(accepted) {
-        if accepted.or(star).unwrap_or(false) {
-            key.extend_from_slice(coding.as_bytes());
-            key.push(b',');
-        }
+    let (star, identity): (&[u8], &[u8]) = (b"*", b"identity");
+    // Refused alone says nothing: what is not listed is not accepted. It matters for identity, which otherwise always is, and
+    // beside a star, which otherwise accepts it.
+    let is_identity_listed = accepted.remove(identity) || refused.contains(identity);
+    if refused.remove(star) && !is_identity_listed {
+        refused.insert(identity.to_vec());
     }
-    if !identity.or(star).unwrap_or(true) {
-        key.extend_from_slice(b"identity;q=0");
+    let is_any = accepted.contains(star);
+    refused.retain(|coding| !accepted.contains(coding) && (is_any || coding == identity));
+    for coding in &accepted {
+        key.extend_from_slice(coding);
+        key.push(b',');
+    }
+    for coding in &refused {
+        key.push(b'!');
+        key.extend_from_slice(coding);
+        key.push(b',');
     }
 }
 
@@ -140,17 +141,92 @@ fn is_zero_weight(parameter: &[u8]) -> bool {
     }
 }
 
-/// Cuts a long key, and ends it in the FNV-1a digest (128 bits) and the length of the whole.
-fn bounded(mut key: Vec<u8>) -> Vec<u8> {
-    if key.len() <= VARY_KEY_BYTES_MAX {
-        return key;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::tests_support::headers;
+
+    fn rule(response: &str) -> VaryRule {
+        VaryRule::of_response(&headers(response))
     }
-    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let digest = key.iter().fold(OFFSET, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
-    let length = u64::try_from(key.len()).unwrap_or(u64::MAX);
-    key.truncate(VARY_KEY_BYTES_MAX - size_of_val(&digest) - size_of_val(&length));
-    key.extend_from_slice(&digest.to_be_bytes());
-    key.extend_from_slice(&length.to_be_bytes());
-    key
+
+    fn fields(names: &[&'static str]) -> VaryRule {
+        VaryRule::Fields(names.iter().map(|name| HeaderName::from_static(name)).collect())
+    }
+
+    #[test]
+    fn rules() {
+        assert_eq!(rule(""), VaryRule::None);
+        assert_eq!(rule("vary: ,"), VaryRule::None);
+        assert_eq!(rule("vary: *"), VaryRule::Star);
+        assert_eq!(rule("vary: accept\nvary: *"), VaryRule::Star);
+        assert_eq!(rule("vary: two words"), VaryRule::Star);
+        assert_eq!(rule("vary: Origin, Accept\nvary: ORIGIN"), fields(&["accept", "origin"]));
+        let names = |count: usize| (0..count).map(|n| format!("x-{n}")).collect::<Vec<_>>().join(",");
+        assert!(matches!(rule(&format!("vary: {}", names(VARY_FIELDS_MAX))), VaryRule::Fields(_)));
+        assert_eq!(rule(&format!("vary: {}", names(VARY_FIELDS_MAX + 1))), VaryRule::TooMany);
+    }
+
+    #[track_caller]
+    fn check(vary: &str, a: &str, b: &str, same: bool) {
+        let rule = rule(&format!("vary: {vary}"));
+        let (key_a, key_b) = (rule.selects(&headers(a)).unwrap(), rule.selects(&headers(b)).unwrap());
+        assert_eq!(key_a == key_b, same, "{vary:?}: {a:?} {b:?}");
+    }
+
+    #[test]
+    fn requests_of_one_variant() {
+        check("accept", "", "x: 1", true);
+        check("accept", "", "accept:", false);
+        check("accept", "accept: a,b", "accept: a ,\t b", true);
+        check("accept", "accept: a, b", "accept: a\naccept: b", true);
+        check("accept", "accept: a, b", "accept: b, a", false);
+        check("x-a", "x-a: a  b", "x-a: a b", true);
+        check("x-a", "x-a: \"a  b\"", "x-a: \"a b\"", false);
+        check("x-a", "x-a: a", "x-a: A", false);
+        check("x-a, x-b", "x-a: 1", "x-b: 1", false);
+        check("x-a, x-b", "x-a: 1\nx-b: 2", "x-b: 2\nx-a: 1", true);
+    }
+
+    #[test]
+    fn accept_encoding_counts_as_a_set() {
+        let same = |a: &str, b: &str, expected| {
+            check(
+                "accept-encoding",
+                &format!("accept-encoding: {a}"),
+                &format!("accept-encoding: {b}"),
+                expected,
+            );
+        };
+        same("gzip, br", "br;q=1.0, GZIP;q=0.8", true);
+        same("gzip, deflate", "x-gzip,deflate", true);
+        same("gzip", "gzip, identity", true);
+        same("gzip", "gzip, br;q=0", true);
+        same("gzip", "gzip, br", false);
+        same("gzip", "gzip;q=0", false);
+        same("", "identity", true);
+        same("dcb", "", false);
+        same("*", "gzip", false);
+        same("*", "*, gzip;q=0", false);
+        same("gzip, *;q=0", "gzip, identity;q=0.000", true);
+        same("gzip, *;q=0", "gzip", false);
+        same("gzip, identity, *;q=0", "gzip", true);
+        check("accept-encoding", "", "accept-encoding: identity", false);
+    }
+
+    #[test]
+    fn nothing_selects_a_star() {
+        assert_eq!(VaryRule::Star.selects(&headers("")), None);
+        assert_eq!(VaryRule::TooMany.selects(&headers("")), None);
+        assert_eq!(VaryRule::None.selects(&headers("accept: a")), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_key_has_a_longest_length() {
+        let rule = rule("vary: x-a");
+        let request = |len: usize| headers(&format!("x-a: {}", "a".repeat(len)));
+        let frame_bytes = "x-a\r\n".len();
+        assert!(rule.selects(&request(VARY_KEY_BYTES_MAX - frame_bytes)).is_some());
+        assert!(rule.selects(&request(VARY_KEY_BYTES_MAX - frame_bytes + 1)).is_none());
+    }
 }
