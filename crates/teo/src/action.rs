@@ -2,7 +2,10 @@
 //!
 //! Two products share one endpoint and one way of signing; the version tells them apart.
 
+use serde_json::{Map, Value};
+
 use crate::error::{ApiError, ErrorCode, clipped};
+use crate::params::Param;
 use crate::sign::Authenticated;
 use crate::wire::{Shape, ShapeSpec};
 use crate::{edgeone, everfresh};
@@ -108,6 +111,17 @@ impl Action {
         })
     }
 
+    /// Reads parameters as this operation declares them.
+    ///
+    /// # Errors
+    /// Those of [`crate::wire::decode_request`].
+    pub fn decode(self, given: Param) -> Result<Request, ApiError> {
+        match self {
+            Action::Teo(action) => action.decode(given).map(Request::Teo),
+            Action::Everfresh(action) => action.decode(given).map(Request::Everfresh),
+        }
+    }
+
     /// The product it belongs to.
     pub const fn product(self) -> Product {
         match self {
@@ -154,6 +168,14 @@ impl Request {
             Request::Everfresh(request) => Action::Everfresh(request.action()),
         }
     }
+
+    /// The parameters, written as a JSON body would have them, defaults filled in.
+    pub fn encode_fields(&self) -> Map<String, Value> {
+        match self {
+            Request::Teo(request) => request.encode_fields(),
+            Request::Everfresh(request) => request.encode_fields(),
+        }
+    }
 }
 
 impl Authenticated<'_> {
@@ -180,11 +202,7 @@ impl Authenticated<'_> {
     /// Those of [`Authenticated::action`], [`Authenticated::parameters`] and [`crate::wire::decode_request`].
     pub fn decode(&self) -> Result<Request, ApiError> {
         let action = self.action()?;
-        let given = self.parameters()?;
-        match action {
-            Action::Teo(action) => action.decode(given).map(Request::Teo),
-            Action::Everfresh(action) => action.decode(given).map(Request::Everfresh),
-        }
+        action.decode(self.parameters()?)
     }
 }
 

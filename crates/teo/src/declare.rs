@@ -210,6 +210,11 @@ macro_rules! product {
             pub const fn action(&self) -> Action {
                 match self { $( Request::$action(_) => Action::$action, )+ }
             }
+
+            /// The parameters, written as a JSON body would have them, defaults filled in.
+            pub fn encode_fields(&self) -> serde_json::Map<String, serde_json::Value> {
+                match self { $( Request::$action(request) => $crate::wire::Shape::encode_fields(request), )+ }
+            }
         }
 
         $(

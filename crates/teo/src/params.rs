@@ -13,6 +13,7 @@ pub(crate) use flat::{decode_flat, from_flat_bytes, unflatten};
 use std::collections::BTreeMap;
 
 use crate::error::{ApiError, ErrorCode, clipped};
+use crate::request::{Method, RawRequest};
 
 /// The deepest nesting of objects and lists; the parameters themselves are level 1.
 pub const DEPTH_MAX: usize = 12;
@@ -51,6 +52,22 @@ impl Param {
     /// No parameters.
     pub fn empty() -> Self {
         Param::Object(BTreeMap::new())
+    }
+
+    /// The operation's parameters in a request whose own parameters travel apart from the common ones (TC3): from the
+    /// query of a GET, from the body of a POST. A GET's body and a POST's query are no parameters.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for a body that is not what its content type says, `InvalidRequest` for a broken multipart
+    /// body, `RequestSizeLimitExceeded` for more values than allowed; and for requests that cannot be of this API.
+    pub fn read(request: &RawRequest<'_>) -> Result<Self, ApiError> {
+        match request.checked_method()? {
+            Method::Get => from_flat_bytes(request.query()),
+            Method::Post => {
+                let content_type = request.header_text("content-type")?.unwrap_or("");
+                from_body(content_type, request.body)
+            }
+        }
     }
 
     /// What kind of value this is, for messages.

@@ -79,7 +79,6 @@ pub struct Candidate {
 #[derive(Debug)]
 pub struct Authenticated<'a> {
     request: &'a RawRequest<'a>,
-    method: Method,
     secret_id: String,
     signed: Candidate,
     common: Common,
@@ -177,7 +176,7 @@ impl<'a> Claim<'a> {
         if let Some(expected) = token {
             check_token(expected, common.token.as_deref().unwrap_or(""))?;
         }
-        Ok(Authenticated { request: self.request, method: self.method, secret_id, signed, common, flat })
+        Ok(Authenticated { request: self.request, secret_id, signed, common, flat })
     }
 }
 
@@ -221,16 +220,11 @@ impl Authenticated<'_> {
     /// operation's declaration.
     ///
     /// # Errors
-    /// `InvalidParameter` for a body that is not what its content type says, `InvalidRequest` for a broken multipart
-    /// body, `RequestSizeLimitExceeded` for more elements or a deeper nesting than allowed.
+    /// Those of [`Param::read`].
     pub fn parameters(&self) -> Result<Param, ApiError> {
-        match (&self.flat, self.method) {
-            (Some(flat), _) => params::unflatten(flat.iter().cloned()),
-            (None, Method::Get) => params::from_flat_bytes(self.request.query()),
-            (None, Method::Post) => {
-                let content_type = self.request.header_text("content-type")?.unwrap_or("");
-                params::from_body(content_type, self.request.body)
-            }
+        match &self.flat {
+            Some(flat) => params::unflatten(flat.iter().cloned()),
+            None => Param::read(self.request),
         }
     }
 }

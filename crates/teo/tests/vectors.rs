@@ -2,6 +2,8 @@
 //!
 //! Each file is read twice, from the bytes off the wire and from its parsed form, and must give the same both times.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
