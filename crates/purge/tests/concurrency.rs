@@ -61,8 +61,10 @@ fn no_walk_misses_a_mark_that_was_applied_before_it() {
                 while !done.load(Ordering::Acquire) {
                     let clock = ledger.clock(&zone());
                     let seen = ledger.applied().number();
-                    let (url, born) = (round % URLS, seen.saturating_sub(round % 50));
-                    round = round.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(reader + 1) >> 1;
+                    // Mostly a URL whose mark comes or goes right now, born right before.
+                    let url = url_of((seen + round / 8 % 6).saturating_sub(2));
+                    let born = seen.saturating_sub([0, 1, 2, 3, 1, 0, 20, 50][(round % 8) as usize]);
+                    round = round.wrapping_add(1);
                     let born_seq = PurgeSeq::new(born);
                     if clock.has_nothing_after(born_seq) {
                         assert_eq!(seen, born, "every entry is of this zone");
@@ -88,10 +90,10 @@ fn no_walk_misses_a_mark_that_was_applied_before_it() {
         while seq < ENTRIES {
             seq += 1;
             ledger.apply(epoch, &[entry(&urls, seq)]).unwrap();
-            if seq.is_multiple_of(7) {
-                ledger.forget(epoch, PurgeSeq::new(seq - seq % 5)).unwrap();
+            if seq.is_multiple_of(2) {
+                ledger.forget(epoch, PurgeSeq::new(seq - seq % 3)).unwrap();
             }
-            if seq.is_multiple_of(101) {
+            if seq.is_multiple_of(11) {
                 seq += 3;
                 ledger.jump(epoch, PurgeSeq::new(seq)).unwrap();
             }
