@@ -267,6 +267,10 @@ impl Wire for i64 {
             other => return Err(Fault::wrong_kind("an integer", other)),
         };
         match limits.range {
+            Some((min, i64::MAX)) if number < min => Err(Fault::new(
+                ErrorCode::InvalidParameter,
+                format!("is {number}; it must be at least {min}"),
+            )),
             Some((min, max)) if number < min || number > max => Err(Fault::new(
                 ErrorCode::InvalidParameter,
                 format!("is {number}; it must be between {min} and {max}"),
