@@ -197,7 +197,7 @@ impl Store {
             entries.push(Entry { zone: zone.clone(), scope, method: Method::Delete });
         }
         // What was cached for a host must not be found when it is made anew, perhaps for another origin.
-        log::append(&mut tx, entries.iter().map(|entry| (entry, None)), now_ms).await?;
+        log::append(&mut tx, &log::without_job(&entries), now_ms).await?;
         bump_version(&mut tx).await?;
         Ok(commit(tx).await?)
     }

@@ -120,7 +120,7 @@ impl Store {
             .map(|zone| Ok(Entry { zone: parse_zone(zone)?, scope: Scope::All, method: Method::Delete }))
             .collect::<Result<Vec<_>, StoreError>>()?;
         sqlx::query("UPDATE log SET epoch = ?").bind(i64::from_ne_bytes(random()?)).execute(&mut *tx).await?;
-        append(&mut tx, entries.iter().map(|entry| (entry, None)), now_ms).await?;
+        append(&mut tx, &without_job(&entries), now_ms).await?;
         let head = read_head(&mut tx).await?;
         commit(tx).await?;
         Ok(head)
@@ -151,24 +151,19 @@ pub(crate) async fn read_head(db: &mut SqliteConnection) -> Result<LogHead, Stor
 
 /// Appends entries within the caller's transaction and returns the seq before the first of them. Only the log's one
 /// row gives out seqs, and it is locked by that transaction: so they have no gap and follow commit order.
-pub(crate) async fn append<'a>(
+pub(crate) async fn append(
     db: &mut SqliteConnection,
-    entries: impl Iterator<Item = (&'a Entry, Option<&'a JobId>)>,
+    entries: &[(&Entry, Option<&JobId>)],
     now_ms: i64,
 ) -> Result<PurgeSeq, StoreError> {
     let before = read_head(db).await?.head;
     let mut seq = before;
-    let rows: Vec<_> = entries
-        .map(|(entry, job)| {
-            seq = seq.next();
-            (seq, entry, job)
-        })
-        .collect();
-    for rows in rows.chunks(ROWS_PER_INSERT) {
+    for rows in entries.chunks(ROWS_PER_INSERT) {
         let mut insert = QueryBuilder::<Sqlite>::new(
             "INSERT INTO entries (seq, zone_id, scope, host, value, method, job_id, recorded_ms) ",
         );
-        insert.push_values(rows, |mut row, (seq, entry, job)| {
+        insert.push_values(rows, |mut row, (entry, job)| {
+            seq = seq.next();
             let (scope, host, value) = scope_columns(&entry.scope);
             row.push_bind(to_column(seq.number()))
                 .push_bind(entry.zone.as_str().to_owned())
@@ -183,6 +178,11 @@ pub(crate) async fn append<'a>(
     }
     sqlx::query("UPDATE log SET head = ?").bind(to_column(seq.number())).execute(&mut *db).await?;
     Ok(before)
+}
+
+/// Entries of no call: the store's own.
+pub(crate) fn without_job(entries: &[Entry]) -> Vec<(&Entry, Option<&JobId>)> {
+    entries.iter().map(|entry| (entry, None)).collect()
 }
 
 fn scope_columns(scope: &Scope) -> (&'static str, Option<&str>, Option<&str>) {

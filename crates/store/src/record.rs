@@ -191,10 +191,11 @@ async fn write(
 ) -> Result<Vec<Recorded>, StoreError> {
     // Entries carry the time of the group's last call: their times then never run against their seqs within it.
     let now_ms = jobs.iter().map(|(_, recording)| recording.now_ms).max().unwrap_or(0);
-    let entries = jobs.iter().flat_map(|&(id, recording)| {
-        recording.tasks.iter().flat_map(|task| &task.entries).map(move |entry| (entry, Some(id)))
-    });
-    let mut last = log::append(db, entries, now_ms).await?;
+    let mut entries = Vec::new();
+    for (id, recording) in jobs {
+        entries.extend(recording.tasks.iter().flat_map(|task| &task.entries).map(|entry| (entry, Some(*id))));
+    }
+    let mut last = log::append(db, &entries, now_ms).await?;
     let mut recorded: Vec<Recorded> = jobs
         .iter()
         .map(|&(id, recording)| {

@@ -210,7 +210,7 @@ impl Store {
         .await?;
         // The same host may come back in another zone: nothing cached for this one may be found then.
         let entry = Entry { zone: id.clone(), scope: Scope::All, method: Method::Delete };
-        log::append(&mut tx, std::iter::once((&entry, None)), now_ms).await?;
+        log::append(&mut tx, &[(&entry, None)], now_ms).await?;
         sqlx::query("DELETE FROM zones WHERE zone_id = ?").bind(id.as_str()).execute(&mut *tx).await?;
         bump_version(&mut tx).await?;
         Ok(commit(tx).await?)

@@ -1,0 +1,542 @@
+//! What every store does, whatever database it is on: each case takes an empty store.
+
+use purge::{
+    Entry, FencePolicy, JobId, Method, PlannedTask, PurgeSeq, PurgeType, Scope, TaskStatus, UrlKey, UrlPrefix,
+};
+use std::collections::BTreeMap;
+use store::{
+    Area, ConfigError, DomainChange, DomainRecord, Ipv6Status, Joined, KeyError, MemberId, MemberState,
+    MemberTerms, NewZone, OriginRecord, QuotaKind, QuotaLimits, RecordError, Recorded, Recording, Store, Tag,
+    TargetFilter, TaskQuery, ZoneChange,
+};
+use zone::{HostName, OriginProtocol, ZoneId};
+
+/// 2023-11-14T22:13:20Z; 06:13:20 of the next day at UTC+8.
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
+const DAY_MS: i64 = 86_400_000;
+
+pub(crate) fn host(text: &str) -> HostName {
+    HostName::parse(text).unwrap()
+}
+
+pub(crate) async fn zone_named(store: &Store, name: &str) -> ZoneId {
+    let zone = NewZone { name: host(name), alias: String::new(), area: Area::Global, tags: Vec::new() };
+    store.create_zone(zone, NOW_MS).await.unwrap()
+}
+
+fn domain(zone: &ZoneId, name: &str) -> DomainRecord {
+    DomainRecord {
+        zone: zone.clone(),
+        name: host(name),
+        online: true,
+        origin: OriginRecord {
+            address: host("127.0.0.1"),
+            backup: Some(host("[::1]")),
+            host_header: None,
+            private_access: true,
+            private_parameters: vec![("Id".into(), "x".into())],
+        },
+        protocol: OriginProtocol::Follow,
+        http_port: 8080,
+        https_port: 65535,
+        ipv6: Ipv6Status::Follow,
+        created_ms: NOW_MS,
+        modified_ms: NOW_MS,
+    }
+}
+
+fn task(zone: &ZoneId, target: &str, scopes: Vec<Scope>) -> PlannedTask {
+    let entry = |scope| Entry { zone: zone.clone(), scope, method: Method::Delete };
+    PlannedTask {
+        zone: zone.clone(),
+        target: target.into(),
+        hosts: vec![host("www.a.test")],
+        entries: scopes.into_iter().map(entry).collect(),
+    }
+}
+
+/// A job of `count` URLs in one zone.
+pub(crate) fn urls(zone: &ZoneId, count: usize, now_ms: i64) -> Recording {
+    let url = |i| {
+        let key = UrlKey::from_normalised(host("www.a.test"), &format!("/{i}")).unwrap();
+        task(zone, &format!("http://www.a.test/{i}"), vec![Scope::Url(key)])
+    };
+    Recording { kind: PurgeType::Url, method: Method::Delete, tasks: (0..count).map(url).collect(), now_ms }
+}
+
+pub(crate) async fn record_one(store: &Store, recording: Recording) -> Result<Recorded, RecordError> {
+    store.record(vec![recording]).await.remove(0)
+}
+
+async fn limit(store: &Store, zone: &ZoneId, kind: PurgeType, batch: u32, daily: u32) {
+    let limits = QuotaLimits { batch, daily };
+    store.set_quota_override(zone, QuotaKind::Purge(kind), Some(limits)).await.unwrap();
+}
+
+async fn available(store: &Store, zone: &ZoneId, kind: PurgeType, now_ms: i64) -> u32 {
+    let lines = store.content_quota(zone, now_ms).await.unwrap().unwrap();
+    lines.iter().find(|line| line.kind == QuotaKind::Purge(kind)).unwrap().available
+}
+
+pub(crate) async fn entries_come_back_as_they_went_in(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let www = || host("www.a.test");
+    let tag = |limit| Scope::Tag { tag: purge::CacheTag::parse("news").unwrap(), host: limit };
+    let scopes = vec![
+        Scope::All,
+        Scope::Host(www()),
+        Scope::Prefix(UrlPrefix::from_normalised(www(), "/%E5%9B%BE/").unwrap()),
+        Scope::Url(UrlKey::from_normalised(www(), "/a?b=%2F&c").unwrap()),
+        tag(None),
+        tag(Some(www())),
+    ];
+    let recording = Recording {
+        kind: PurgeType::CacheTag,
+        method: Method::Delete,
+        tasks: vec![task(&zone, "x", scopes.clone())],
+        now_ms: NOW_MS,
+    };
+    let recorded = record_one(store, recording).await.unwrap();
+    assert_eq!((recorded.first_seq, recorded.last_seq), (PurgeSeq::new(1), PurgeSeq::new(6)));
+    let range = store.entries_after(PurgeSeq::ZERO, 100).await.unwrap();
+    assert_eq!(range.head.head, recorded.head);
+    let found: Vec<_> = range.entries.iter().map(|entry| entry.entry.scope.clone()).collect();
+    assert_eq!(found, scopes);
+    assert!(range.entries.iter().all(|entry| entry.entry.zone == zone));
+    let tail = store.entries_after(PurgeSeq::new(2), 2).await.unwrap();
+    assert_eq!(tail.entries.iter().map(|entry| entry.seq.number()).collect::<Vec<_>>(), [3, 4]);
+}
+
+pub(crate) async fn a_group_shares_a_transaction_but_not_its_refusals(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let gone = ZoneId::parse("zone-000000000000").unwrap();
+    limit(store, &zone, PurgeType::Url, 3, 6).await;
+    let empty = Recording { tasks: Vec::new(), ..urls(&zone, 0, NOW_MS) };
+    let answers = store
+        .record(vec![
+            urls(&zone, 3, NOW_MS),
+            urls(&zone, 4, NOW_MS),
+            urls(&gone, 1, NOW_MS),
+            urls(&zone, 2, NOW_MS),
+            empty,
+            urls(&zone, 2, NOW_MS),
+            urls(&zone, 1, NOW_MS),
+        ])
+        .await;
+    let seqs: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().ok().map(|job| (job.first_seq.number(), job.last_seq.number())))
+        .collect();
+    assert_eq!(seqs, [Some((1, 3)), None, None, Some((4, 5)), None, None, Some((6, 6))]);
+    assert!(answers.iter().flatten().all(|job| job.head == PurgeSeq::new(6)));
+    assert!(matches!(answers[1], Err(RecordError::QuotaBatch { limit: 3, asked: 4, .. })));
+    assert!(matches!(&answers[2], Err(RecordError::ZoneNotFound(zone)) if *zone == gone));
+    assert!(matches!(answers[4], Err(RecordError::Nothing)));
+    assert!(matches!(answers[5], Err(RecordError::QuotaDaily { left: 1, asked: 2, limit: 6, .. })));
+    assert_eq!(available(store, &zone, PurgeType::Url, NOW_MS).await, 0);
+    assert_eq!(available(store, &zone, PurgeType::Host, NOW_MS).await, 10_000);
+    let jobs = store.pending_jobs().await.unwrap();
+    assert_eq!(jobs.len(), 3);
+    assert_eq!(Some(&jobs[0].job_id), answers[0].as_ref().ok().map(|job| &job.job_id));
+    assert!(store.record(Vec::new()).await.is_empty());
+}
+
+pub(crate) async fn a_quota_begins_anew_with_the_day(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    limit(store, &zone, PurgeType::Url, 5, 5).await;
+    record_one(store, urls(&zone, 5, NOW_MS)).await.unwrap();
+    // 16:00 UTC is midnight at UTC+8.
+    let midnight_ms = NOW_MS - NOW_MS.rem_euclid(DAY_MS) + 16 * 3_600_000 + DAY_MS;
+    assert!(record_one(store, urls(&zone, 1, midnight_ms - 1)).await.is_err());
+    assert_eq!(available(store, &zone, PurgeType::Url, midnight_ms).await, 5);
+    record_one(store, urls(&zone, 1, midnight_ms)).await.unwrap();
+    store.forget_quota_use(midnight_ms).await.unwrap();
+    assert_eq!(available(store, &zone, PurgeType::Url, midnight_ms).await, 4);
+    store.set_quota_override(&zone, QuotaKind::Purge(PurgeType::Url), None).await.unwrap();
+    assert_eq!(available(store, &zone, PurgeType::Url, midnight_ms).await, 99_999);
+    let unknown = ZoneId::parse("zone-000000000000").unwrap();
+    assert_eq!(store.content_quota(&unknown, NOW_MS).await.unwrap(), None);
+}
+
+pub(crate) async fn seqs_have_no_gap_under_concurrent_records(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let (store, zone) = (store.clone(), zone.clone());
+            tokio::spawn(async move {
+                let mut ranges = Vec::new();
+                for round in 0..5 {
+                    let group = (0..3).map(|i| urls(&zone, 1 + (writer + round + i) % 4, NOW_MS)).collect();
+                    for answer in store.record(group).await {
+                        let job = answer.unwrap();
+                        ranges.push((job.first_seq.number(), job.last_seq.number()));
+                    }
+                }
+                ranges
+            })
+        })
+        .collect();
+    let mut ranges = Vec::new();
+    for writer in writers {
+        ranges.extend(writer.await.unwrap());
+    }
+    ranges.sort_unstable();
+    let mut last = 0;
+    for (first, end) in ranges {
+        assert_eq!(first, last + 1);
+        last = end;
+    }
+    let range = store.entries_after(PurgeSeq::ZERO, 10_000).await.unwrap();
+    assert_eq!(range.head.head.number(), last);
+    assert!(range.entries.iter().zip(1..).all(|(entry, seq)| entry.seq.number() == seq));
+    assert_eq!(range.entries.len() as u64, last);
+}
+
+/// A large job takes several `INSERT`s; no row may be lost at their borders.
+pub(crate) async fn a_job_of_many_targets_keeps_them_all_in_order(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let job = record_one(store, urls(&zone, 1001, NOW_MS)).await.unwrap();
+    let query = TaskQuery { job_id: Some(job.job_id), offset: 995, limit: 10, ..TaskQuery::default() };
+    let page = store.describe_tasks(&query).await.unwrap();
+    assert_eq!(page.total, 1001);
+    let targets: Vec<_> = page.tasks.iter().map(|task| task.target.as_str()).collect();
+    let expected: Vec<_> = (995..1001).map(|i| format!("http://www.a.test/{i}")).collect();
+    assert_eq!(targets, expected);
+    assert_eq!(store.log_head().await.unwrap().head, PurgeSeq::new(1001));
+}
+
+pub(crate) async fn jobs_complete_once(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let first = record_one(store, urls(&zone, 2, NOW_MS)).await.unwrap();
+    let second = record_one(store, urls(&zone, 1, NOW_MS + 1)).await.unwrap();
+    store.complete_jobs(std::slice::from_ref(&first.job_id), TaskStatus::Success, NOW_MS + 40).await.unwrap();
+    store.complete_jobs(std::slice::from_ref(&first.job_id), TaskStatus::Timeout, NOW_MS + 50).await.unwrap();
+    let job = store.job(&first.job_id).await.unwrap().unwrap();
+    assert_eq!((job.status, job.created_ms, job.updated_ms), (TaskStatus::Success, NOW_MS, NOW_MS + 40));
+    assert_eq!((job.first_seq, job.last_seq), (first.first_seq, first.last_seq));
+    assert_eq!((job.kind, job.method, job.zones), (PurgeType::Url, Method::Delete, vec![zone]));
+    let pending: Vec<_> = store.pending_jobs().await.unwrap().into_iter().map(|job| job.job_id).collect();
+    assert_eq!(pending, [second.job_id]);
+    assert_eq!(store.job(&JobId::parse("000000000000").unwrap()).await.unwrap(), None);
+}
+
+pub(crate) async fn tasks_are_found_by_every_filter(store: &Store) {
+    let (a, b) = (zone_named(store, "a.test").await, zone_named(store, "b.test").await);
+    let first = record_one(store, urls(&a, 3, NOW_MS)).await.unwrap();
+    let mut of_host = task(&b, "www.b.test", vec![Scope::Host(host("www.b.test"))]);
+    of_host.hosts = vec![host("www.b.test"), host("img.b.test")];
+    let second = Recording {
+        kind: PurgeType::Host,
+        method: Method::Invalidate,
+        tasks: vec![of_host],
+        now_ms: NOW_MS + 1500,
+    };
+    let second = record_one(store, second).await.unwrap();
+    store.complete_jobs(&[second.job_id.clone()], TaskStatus::Success, NOW_MS + 2000).await.unwrap();
+    let secs = NOW_MS / 1000;
+    let all = || TaskQuery { limit: 100, ..TaskQuery::default() };
+    let everything = ["www.b.test", "http://www.a.test/0", "http://www.a.test/1", "http://www.a.test/2"];
+    let cases: Vec<(TaskQuery, u64, &[&str])> = vec![
+        (all(), 4, &everything),
+        (TaskQuery { offset: 1, limit: 2, ..all() }, 4, &everything[1..3]),
+        (TaskQuery { limit: 0, ..all() }, 4, &[]),
+        (TaskQuery { offset: 9, ..all() }, 4, &[]),
+        (TaskQuery { zones: Some(vec![a.clone()]), ..all() }, 3, &everything[1..]),
+        (TaskQuery { zones: Some(Vec::new()), ..all() }, 0, &[]),
+        (TaskQuery { created_secs: Some(secs..=secs), ..all() }, 3, &everything[1..]),
+        (TaskQuery { created_secs: Some(secs + 1..=secs + 1), ..all() }, 1, &everything[..1]),
+        (TaskQuery { created_secs: Some(i64::MIN..=i64::MAX), ..all() }, 4, &everything),
+        (TaskQuery { job_id: Some(first.job_id.clone()), ..all() }, 3, &everything[1..]),
+        (TaskQuery { target: Some(TargetFilter::Exact("www.b.test".into())), ..all() }, 1, &everything[..1]),
+        (TaskQuery { target: Some(TargetFilter::Exact("b.test".into())), ..all() }, 0, &[]),
+        (
+            TaskQuery { target: Some(TargetFilter::Containing("test/1".into())), ..all() },
+            1,
+            &everything[2..3],
+        ),
+        (TaskQuery { target: Some(TargetFilter::Containing("%".into())), ..all() }, 0, &[]),
+        (TaskQuery { domains: vec![host("img.b.test"), host("x.test")], ..all() }, 1, &everything[..1]),
+        (TaskQuery { domains: vec![host("b.test")], ..all() }, 0, &[]),
+        (TaskQuery { statuses: vec![TaskStatus::Processing], ..all() }, 3, &everything[1..]),
+        (TaskQuery { statuses: vec![TaskStatus::Success, TaskStatus::Failed], ..all() }, 1, &everything[..1]),
+        (TaskQuery { kind: Some(PurgeType::Host), ..all() }, 1, &everything[..1]),
+        (TaskQuery { kind: Some(PurgeType::Host), zones: Some(vec![a.clone()]), ..all() }, 0, &[]),
+    ];
+    for (query, total, targets) in cases {
+        let page = store.describe_tasks(&query).await.unwrap();
+        let found: Vec<_> = page.tasks.iter().map(|task| task.target.as_str()).collect();
+        assert_eq!((page.total, found.as_slice()), (total, targets), "{query:?}");
+    }
+    let page = store.describe_tasks(&TaskQuery { limit: 1, ..all() }).await.unwrap();
+    let newest = &page.tasks[0];
+    assert_eq!((&newest.job_id, &newest.zone, newest.method), (&second.job_id, &b, Method::Invalidate));
+    assert_eq!((newest.created_ms, newest.updated_ms), (NOW_MS + 1500, NOW_MS + 2000));
+}
+
+pub(crate) async fn finished_jobs_are_forgotten_by_age(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let done = record_one(store, urls(&zone, 2, NOW_MS)).await.unwrap();
+    let open = record_one(store, urls(&zone, 1, NOW_MS)).await.unwrap();
+    let young = record_one(store, urls(&zone, 1, NOW_MS + 10)).await.unwrap();
+    store.complete_jobs(&[done.job_id, young.job_id], TaskStatus::Success, NOW_MS + 20).await.unwrap();
+    assert_eq!(store.forget_jobs(NOW_MS + 10).await.unwrap(), 1);
+    let query = TaskQuery { limit: 100, ..TaskQuery::default() };
+    assert_eq!(store.describe_tasks(&query).await.unwrap().total, 2);
+    assert_eq!(store.pending_jobs().await.unwrap()[0].job_id, open.job_id);
+}
+
+pub(crate) async fn the_log_is_trimmed_up_to_the_first_unfinished_job(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let first = record_one(store, urls(&zone, 2, NOW_MS)).await.unwrap();
+    let second = record_one(store, urls(&zone, 2, NOW_MS + 5)).await.unwrap();
+    assert_eq!(store.first_seq_since(NOW_MS).await.unwrap(), PurgeSeq::new(1));
+    assert_eq!(store.first_seq_since(NOW_MS + 1).await.unwrap(), PurgeSeq::new(3));
+    assert_eq!(store.first_seq_since(NOW_MS + 6).await.unwrap(), PurgeSeq::new(5));
+    assert_eq!(store.trim_log(PurgeSeq::new(5)).await.unwrap(), PurgeSeq::new(1), "both are processing");
+    store.complete_jobs(&[first.job_id], TaskStatus::Success, NOW_MS).await.unwrap();
+    assert_eq!(store.trim_log(PurgeSeq::new(2)).await.unwrap(), PurgeSeq::new(2));
+    assert_eq!(store.trim_log(PurgeSeq::new(99)).await.unwrap(), PurgeSeq::new(3));
+    store.complete_jobs(&[second.job_id], TaskStatus::Success, NOW_MS).await.unwrap();
+    assert_eq!(store.trim_log(PurgeSeq::new(99)).await.unwrap(), PurgeSeq::new(5));
+    assert_eq!(store.trim_log(PurgeSeq::new(1)).await.unwrap(), PurgeSeq::new(5), "it never goes back");
+    let range = store.entries_after(PurgeSeq::ZERO, 10).await.unwrap();
+    assert!(range.entries.is_empty());
+    assert_eq!((range.head.head, range.head.first_retained), (PurgeSeq::new(4), PurgeSeq::new(5)));
+    let next = record_one(store, urls(&zone, 1, NOW_MS)).await.unwrap();
+    assert_eq!(next.first_seq, PurgeSeq::new(5), "seqs go on where they were");
+}
+
+pub(crate) async fn a_new_epoch_moves_the_head(store: &Store) {
+    let (a, b) = (zone_named(store, "a.test").await, zone_named(store, "b.test").await);
+    let before = store.log_head().await.unwrap();
+    let after = store.renew_epoch(NOW_MS).await.unwrap();
+    assert_ne!(after.epoch, before.epoch);
+    assert_eq!(after.head, PurgeSeq::new(2));
+    let entries = store.entries_after(PurgeSeq::ZERO, 10).await.unwrap().entries;
+    let mut zones: Vec<_> = entries.iter().map(|entry| entry.entry.zone.clone()).collect();
+    zones.sort();
+    let mut expected = vec![a, b];
+    expected.sort();
+    assert_eq!(zones, expected);
+    assert_eq!(store.grant_basis().await.unwrap().epoch, after.epoch);
+}
+
+pub(crate) async fn members_join_leave_and_go(store: &Store) {
+    let (one, two) = (MemberId::new(1), MemberId::new(u128::MAX));
+    let terms = MemberTerms { policy: FencePolicy::Serve, acks_only: true };
+    assert_eq!(store.join_member(one, "fra", terms, NOW_MS).await.unwrap(), Joined::New);
+    assert_eq!(store.join_member(two, "fra", MemberTerms::default(), NOW_MS + 1).await.unwrap(), Joined::New);
+    assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 2).await.unwrap(), Joined::Already);
+    store.mark_leaving(&[one], NOW_MS + 3).await.unwrap();
+    store.mark_leaving(&[one], NOW_MS + 9).await.unwrap();
+    assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 4).await.unwrap(), Joined::StillLeaving);
+    let basis = store.grant_basis().await.unwrap();
+    assert_eq!(basis.head, store.log_head().await.unwrap().head);
+    let states: Vec<_> = basis.members.iter().map(|member| (member.id, member.state)).collect();
+    assert_eq!(states, [(one, MemberState::Leaving { since_ms: NOW_MS + 3 }), (two, MemberState::Active)]);
+    assert_eq!((basis.members[0].terms, basis.members[0].edge_name.as_str()), (terms, "fra"));
+    store.remove_member(&[one]).await.unwrap();
+    assert_eq!(store.members().await.unwrap().len(), 1);
+    assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 5).await.unwrap(), Joined::New);
+}
+
+pub(crate) async fn zones_keep_what_they_are_given(store: &Store) {
+    let tags = vec![Tag { key: "team".into(), value: "图\"'".into() }];
+    let new = |name: &str| NewZone {
+        name: host(name),
+        alias: "al.ias".into(),
+        area: Area::Mainland,
+        tags: tags.clone(),
+    };
+    let id = store.create_zone(new("a.test"), NOW_MS).await.unwrap();
+    assert!(matches!(
+        store.create_zone(new("A.test"), NOW_MS).await,
+        Err(ConfigError::ZoneNameTaken(name)) if name == host("a.test")
+    ));
+    let other = zone_named(store, "b.test").await;
+    let zone = store.zone(&id).await.unwrap().unwrap();
+    assert_eq!((zone.alias.as_str(), zone.area, &zone.tags), ("al.ias", Area::Mainland, &tags));
+    let rename = ZoneChange { name: Some(host("b.test")), ..ZoneChange::default() };
+    assert!(matches!(store.modify_zone(&id, rename, NOW_MS).await, Err(ConfigError::ZoneNameTaken(_))));
+    let change = ZoneChange { alias: Some("new".into()), ..ZoneChange::default() };
+    store.modify_zone(&id, change, NOW_MS + 7).await.unwrap();
+    store.set_zone_paused(&id, true, NOW_MS + 8).await.unwrap();
+    let zone = store.zone(&id).await.unwrap().unwrap();
+    assert_eq!((zone.alias.as_str(), zone.area, zone.paused), ("new", Area::Mainland, true));
+    assert_eq!((zone.created_ms, zone.modified_ms), (NOW_MS, NOW_MS + 8));
+    let mut ids: Vec<_> = store.zones().await.unwrap().into_iter().map(|zone| zone.id).collect();
+    ids.sort();
+    let mut expected = vec![id, other];
+    expected.sort();
+    assert_eq!(ids, expected);
+    let gone = ZoneId::parse("zone-000000000000").unwrap();
+    assert!(matches!(store.set_zone_paused(&gone, true, NOW_MS).await, Err(ConfigError::ZoneNotFound(_))));
+}
+
+pub(crate) async fn domains_keep_what_they_are_given(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    store.create_domain(domain(&zone, "www.a.test")).await.unwrap();
+    assert_eq!(store.domains(&zone).await.unwrap(), [domain(&zone, "www.a.test")]);
+    assert!(matches!(
+        store.create_domain(domain(&zone, "www.a.test")).await,
+        Err(ConfigError::DomainExists(_))
+    ));
+    assert!(matches!(
+        store.create_domain(domain(&zone, "www.ba.test")).await,
+        Err(ConfigError::DomainOutsideZone { .. })
+    ));
+    let sub = zone_named(store, "www.a.test").await;
+    assert!(matches!(
+        store.create_domain(domain(&sub, "www.a.test")).await,
+        Err(ConfigError::DomainExists(_))
+    ));
+    let name = host("www.a.test");
+    let change = DomainChange { http_port: Some(9), ..DomainChange::default() };
+    store.modify_domain(&zone, &name, change, NOW_MS + 1).await.unwrap();
+    let unknown = [name.clone(), host("x.a.test")];
+    assert!(matches!(
+        store.set_domains_online(&zone, &unknown, false, NOW_MS + 2).await,
+        Err(ConfigError::DomainNotFound(name)) if name == host("x.a.test")
+    ));
+    let expected = DomainRecord { http_port: 9, modified_ms: NOW_MS + 1, ..domain(&zone, "www.a.test") };
+    assert_eq!(store.domains(&zone).await.unwrap(), [expected], "all or none");
+    let rename = ZoneChange { name: Some(host("c.test")), ..ZoneChange::default() };
+    assert!(matches!(
+        store.modify_zone(&zone, rename, NOW_MS).await,
+        Err(ConfigError::DomainOutsideZone { .. })
+    ));
+}
+
+pub(crate) async fn the_snapshot_follows_every_change(store: &Store) {
+    let start = store.config_snapshot().await.unwrap();
+    assert_eq!((start.version, start.zones.len()), (1, 0));
+    let zone = zone_named(store, "a.test").await;
+    let names = [host("www.a.test")];
+    let mut versions = vec![start.version, store.config_version().await.unwrap()];
+    store.create_domain(domain(&zone, "www.a.test")).await.unwrap();
+    versions.push(store.config_version().await.unwrap());
+    store.modify_domain(&zone, &names[0], DomainChange::default(), NOW_MS).await.unwrap();
+    versions.push(store.config_version().await.unwrap());
+    let snapshot = store.config_snapshot().await.unwrap();
+    assert_eq!(snapshot.zones[0].domains[0].origin.host_header, "www.a.test");
+    assert!(snapshot.zones[0].domains[0].online);
+    store.set_domains_online(&zone, &names, false, NOW_MS).await.unwrap();
+    versions.push(store.config_version().await.unwrap());
+    store.set_zone_paused(&zone, true, NOW_MS).await.unwrap();
+    let snapshot = store.config_snapshot().await.unwrap();
+    assert!(snapshot.zones[0].paused && !snapshot.zones[0].domains[0].online);
+    versions.push(snapshot.version);
+    store.delete_domains(&zone, &names, NOW_MS).await.unwrap();
+    versions.push(store.config_version().await.unwrap());
+    store.delete_zone(&zone, NOW_MS).await.unwrap();
+    let end = store.config_snapshot().await.unwrap();
+    versions.push(end.version);
+    assert_eq!(versions, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(end.zones.is_empty());
+    assert_eq!(end.head, PurgeSeq::new(2), "the snapshot is at or after the deletions it shows");
+    // A refused change counts as none.
+    assert!(store.delete_zone(&zone, NOW_MS).await.is_err());
+    assert_eq!(store.config_version().await.unwrap(), end.version);
+}
+
+pub(crate) async fn what_is_deleted_leaves_the_caches_too(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    for name in ["www.a.test", "img.a.test"] {
+        store.create_domain(domain(&zone, name)).await.unwrap();
+    }
+    let job = record_one(store, urls(&zone, 2, NOW_MS)).await.unwrap();
+    store.delete_domains(&zone, &[host("img.a.test")], NOW_MS).await.unwrap();
+    assert!(matches!(
+        store.delete_zone(&zone, NOW_MS).await,
+        Err(ConfigError::DomainOnline(name)) if name == host("www.a.test")
+    ));
+    store.set_domains_online(&zone, &[host("www.a.test")], false, NOW_MS).await.unwrap();
+    store.delete_zone(&zone, NOW_MS + 9).await.unwrap();
+    let entries = store.entries_after(job.last_seq, 10).await.unwrap().entries;
+    let scopes: Vec<_> = entries.iter().map(|entry| entry.entry.scope.clone()).collect();
+    assert_eq!(scopes, [Scope::Host(host("img.a.test")), Scope::All]);
+    assert!(entries.iter().all(|e| e.entry.method == Method::Delete && e.entry.zone == zone));
+    // The job's own end does not make a success of tasks that the deletion overtook.
+    store.complete_jobs(std::slice::from_ref(&job.job_id), TaskStatus::Success, NOW_MS + 10).await.unwrap();
+    let query = TaskQuery { job_id: Some(job.job_id), limit: 10, ..TaskQuery::default() };
+    let tasks = store.describe_tasks(&query).await.unwrap().tasks;
+    assert!(tasks.iter().all(|task| task.status == TaskStatus::Failed && task.updated_ms == NOW_MS + 9));
+    assert!(tasks.iter().all(|task| task.fail_message.is_some()));
+    // Its name and its domain's are free again, and its quota is gone with it.
+    let again = zone_named(store, "a.test").await;
+    store.create_domain(domain(&again, "www.a.test")).await.unwrap();
+    assert_eq!(available(store, &again, PurgeType::Url, NOW_MS).await, 100_000);
+}
+
+pub(crate) async fn keys_are_kept_sealed_and_the_last_one_stays(store: &Store) {
+    let first = store.create_key("first", NOW_MS).await.unwrap();
+    let id = first.info.secret_id.as_str();
+    assert!(id.starts_with("AKID") && id.len() == 36 && first.secret_key.reveal().len() == 32);
+    assert_eq!(store.find_key(id).await.unwrap().as_ref(), Some(&first));
+    assert!(!format!("{first:?}").contains(first.secret_key.reveal()));
+    assert!(matches!(store.set_key_enabled(id, false).await, Err(KeyError::LastEnabled(_))));
+    assert!(matches!(store.delete_key(id).await, Err(KeyError::LastEnabled(_))));
+    let second = store.import_key("mine", "s3cret/+=", "from the environment", NOW_MS + 1).await.unwrap();
+    assert_eq!(store.import_key("mine", "s3cret/+=", "", NOW_MS + 2).await.unwrap(), second, "said twice");
+    assert!(matches!(store.import_key("mine", "other", "", NOW_MS).await, Err(KeyError::Exists(_))));
+    for (id, secret) in [("", "x"), ("a/b", "x"), ("a,b", "x"), ("a b", "x"), ("a", ""), ("a", "ü")] {
+        assert!(matches!(store.import_key(id, secret, "", NOW_MS).await, Err(KeyError::Malformed)), "{id}");
+    }
+    store.set_key_enabled(id, false).await.unwrap();
+    assert!(!store.find_key(id).await.unwrap().unwrap().info.enabled);
+    assert!(matches!(store.delete_key("mine").await, Err(KeyError::LastEnabled(_))));
+    store.delete_key(id).await.unwrap();
+    assert!(matches!(store.delete_key(id).await, Err(KeyError::NotFound(_))));
+    assert!(matches!(store.set_key_enabled(id, true).await, Err(KeyError::NotFound(_))));
+    let left: Vec<_> = store.keys().await.unwrap().into_iter().map(|key| key.secret_id).collect();
+    assert_eq!(left, ["mine"]);
+}
+
+/// One step of the property test: a call of `count` targets in one of three zones, at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) zone: usize,
+    pub(crate) host_type: bool,
+    pub(crate) count: usize,
+    pub(crate) day: i64,
+}
+
+/// Quotas and seqs, counted naively.
+pub(crate) async fn quotas_and_seqs_are_those_of_a_naive_count(store: &Store, groups: &[Vec<Call>]) {
+    const BATCH: usize = 4;
+    const DAILY: usize = 9;
+    let mut zones = Vec::new();
+    for name in ["a.test", "b.test"] {
+        let zone = zone_named(store, name).await;
+        for kind in [PurgeType::Url, PurgeType::Host] {
+            limit(store, &zone, kind, BATCH as u32, DAILY as u32).await;
+        }
+        zones.push(zone);
+    }
+    zones.push(ZoneId::parse("zone-000000000000").unwrap());
+    let (mut used, mut head) = (BTreeMap::<(usize, bool, i64), usize>::new(), 0);
+    for group in groups {
+        let recordings = group.iter().map(|call| {
+            let kind = if call.host_type { PurgeType::Host } else { PurgeType::Url };
+            Recording { kind, ..urls(&zones[call.zone], call.count, NOW_MS + call.day * DAY_MS) }
+        });
+        let answers = store.record(recordings.collect()).await;
+        for (call, answer) in group.iter().zip(answers) {
+            let spent = used.entry((call.zone, call.host_type, call.day)).or_default();
+            let fits = call.zone < 2 && (1..=BATCH).contains(&call.count) && *spent + call.count <= DAILY;
+            assert_eq!(answer.is_ok(), fits, "{call:?} after {spent}: {answer:?}");
+            if let Ok(job) = answer {
+                *spent += call.count;
+                assert_eq!(job.first_seq.number(), head + 1);
+                head += call.count as u64;
+                assert_eq!(job.last_seq.number(), head);
+            }
+        }
+        assert_eq!(store.log_head().await.unwrap().head.number(), head);
+    }
+    for ((zone, host_type, day), spent) in used.into_iter().filter(|((zone, ..), _)| *zone < 2) {
+        let kind = if host_type { PurgeType::Host } else { PurgeType::Url };
+        let left = available(store, &zones[zone], kind, NOW_MS + day * DAY_MS).await;
+        assert_eq!(left as usize, DAILY - spent);
+    }
+}
