@@ -232,7 +232,10 @@ pub(crate) async fn tasks_are_found_by_every_filter(store: &Store) {
         now_ms: NOW_MS + 1500,
     };
     let second = record_one(store, second).await.unwrap();
-    store.complete_jobs(&[second.job_id.clone()], TaskStatus::Success, NOW_MS + 2000).await.unwrap();
+    store
+        .complete_jobs(std::slice::from_ref(&second.job_id), TaskStatus::Success, NOW_MS + 2000)
+        .await
+        .unwrap();
     let secs = NOW_MS / 1000;
     let all = || TaskQuery { limit: 100, ..TaskQuery::default() };
     let everything = ["www.b.test", "http://www.a.test/0", "http://www.a.test/1", "http://www.a.test/2"];
