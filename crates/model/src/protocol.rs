@@ -33,6 +33,8 @@ pub enum Action {
     MarkLeaving(u8),
     /// The edge gives up its lease for good, and its row goes.
     Leave,
+    /// A process whose row is leaving or gone takes a new id, and keeps what it holds.
+    JoinAnew,
     /// The edge pings, with a fresh nonce.
     Ping,
     /// The control plane grants the ping, with the head it reads now.
@@ -132,8 +134,11 @@ impl Protocol {
             return;
         }
         if let Some(row) = state.rows.last() {
-            if *row == Row::Absent {
-                actions.push(Action::Join);
+            let room = state.rows.len() < usize::from(scenario.processes);
+            match row {
+                Row::Absent => actions.push(Action::Join),
+                Row::Leaving { .. } | Row::Removed if room => actions.push(Action::JoinAnew),
+                _ => {}
             }
             if matches!(state.edge.ping, Ping::Sent { .. }) && self.grants(state, *row) {
                 actions.push(Action::Grant);
@@ -372,6 +377,10 @@ impl Protocol {
                 if !self.has(Mutant::LeavesWithLease) {
                     state.edge.lease_end = 0;
                 }
+            }
+            Action::JoinAnew => {
+                state.rows.push(Row::Absent);
+                state.edge.ping = Ping::None;
             }
             Action::Ping => self.ping(state),
             Action::Grant => self.grant(state),

@@ -93,6 +93,7 @@ impl Scenario {
             Scenario::members(),
             Scenario::restart(),
             Scenario::jumping(),
+            Scenario::together(),
         ]
     }
 
@@ -106,6 +107,7 @@ impl Scenario {
             seen_steps: true,
             send_steps: true,
             expiry: true,
+            requests: 4,
             ..LEDGER
         }
     }
@@ -129,7 +131,7 @@ impl Scenario {
     pub fn parallel() -> Scenario {
         Scenario {
             name: "parallel",
-            purges: 1,
+            purges: 2,
             entries: &[INVALIDATE_URL, DELETE_URL, INVALIDATE_TAG, DELETE_TAG],
             warm: true,
             tags: true,
@@ -161,7 +163,16 @@ impl Scenario {
 
     /// Sweeps with fetches under way.
     pub fn sweeping() -> Scenario {
-        Scenario { name: "sweeping", purges: 2, warm: true, sweeps: 2, expiry: true, body: true, ..LEDGER }
+        Scenario {
+            name: "sweeping",
+            purges: 2,
+            warm: true,
+            sweeps: 2,
+            expiry: true,
+            body: true,
+            requests: 4,
+            ..LEDGER
+        }
     }
 
     /// Walks in steps, against sweeps, 304s that add a tag, and purges by tag.
@@ -190,6 +201,7 @@ impl Scenario {
             tags: true,
             expiry: true,
             walk_steps: true,
+            purges: 2,
             ..LEDGER
         }
     }
@@ -255,6 +267,27 @@ impl Scenario {
             purges: 2,
             expiry: true,
             apply_steps: true,
+            ..LEDGER
+        }
+    }
+
+    /// Nearly everything at once, for fewer requests.
+    pub fn together() -> Scenario {
+        Scenario {
+            name: "together",
+            requests: 2,
+            purges: 2,
+            entries: &[DELETE_URL, INVALIDATE_TAG],
+            warm: true,
+            leases: true,
+            ticks: 2,
+            lease_ticks: 1,
+            processes: 2,
+            sweeps: 1,
+            jumps: 1,
+            tags: true,
+            expiry: true,
+            body: true,
             ..LEDGER
         }
     }
