@@ -1,0 +1,201 @@
+//! The feed over a network: one HTTP/2 stream that an edge opens to the control plane.
+//!
+//! The request's body carries [`EdgeToControl`] messages up, the response's body [`ToEdge`] messages down, both for
+//! as long as the link lives. A bearer token says that the caller is an edge of this network.
+
+use crate::wire::{Message, frame, unframe};
+use crate::{ControlLink, EdgeLink, EdgeToControl, Feed, FeedError, LINK_MESSAGES_MAX, ToEdge, WireError};
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, StatusCode, header};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use http_body_util::channel::{Channel, Sender};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+/// Where the control plane takes links.
+pub const FEED_PATH: &str = "/feed";
+
+/// How long an edge waits for the connection and for the answer's head.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often an idle connection is probed, and how long the answer may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// How many frames of a link's body wait for the connection.
+const BODY_FRAMES_MAX: usize = 4;
+
+/// Why no link could be opened over the network.
+#[derive(Debug, thiserror::Error)]
+pub enum Http2Error {
+    /// Nothing answers at the address.
+    #[error("no connection to the control plane at {address}")]
+    Connect {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The control plane did not answer in time.
+    #[error("the control plane at {address} did not answer within {waited:?}")]
+    Timeout {
+        /// Where.
+        address: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The connection broke while the link was opened.
+    #[error("the connection to the control plane broke")]
+    Broken(#[source] hyper::Error),
+    /// The control plane answered, and not with a link.
+    #[error("the control plane refused the link with status {0} (401: the edge token is wrong)")]
+    Refused(StatusCode),
+    /// The address or the token can't be put in a request.
+    #[error("the control plane's address or the edge token holds characters that HTTP does not allow")]
+    BadRequest(#[source] http::Error),
+}
+
+/// Opens links to a control plane at an address.
+#[derive(Clone)]
+pub struct Http2 {
+    address: String,
+    token: String,
+}
+
+impl Http2 {
+    /// Links to `address` (`host:port`), presenting `token`.
+    pub fn new(address: String, token: String) -> Self {
+        Self { address, token }
+    }
+
+    async fn connect(&self) -> Result<EdgeLink, Http2Error> {
+        let stream = TcpStream::connect(&self.address)
+            .await
+            .map_err(|source| Http2Error::Connect { address: self.address.clone(), source })?;
+        let _ = stream.set_nodelay(true);
+        let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .handshake::<_, Channel<Bytes>>(TokioIo::new(stream))
+            .await
+            .map_err(Http2Error::Broken)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%error, "feed connection ended");
+            }
+        });
+        let (to_body, body) = Channel::new(BODY_FRAMES_MAX);
+        let request = Request::post(format!("http://{}{FEED_PATH}", self.address))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(body)
+            .map_err(Http2Error::BadRequest)?;
+        let response = sender.send_request(request).await.map_err(Http2Error::Broken)?;
+        if response.status() != StatusCode::OK {
+            return Err(Http2Error::Refused(response.status()));
+        }
+        let (outgoing, queued) = mpsc::channel(LINK_MESSAGES_MAX);
+        let (arrived, incoming) = mpsc::channel(LINK_MESSAGES_MAX);
+        tokio::spawn(write_messages::<EdgeToControl>(queued, to_body));
+        tokio::spawn(async move {
+            // The connection lives as long as its sender: kept here until the stream ends.
+            let _sender = sender;
+            read_messages::<ToEdge, _>(response.into_body(), arrived).await;
+        });
+        Ok(EdgeLink { outgoing, incoming })
+    }
+}
+
+impl Feed for Http2 {
+    async fn open(&self) -> Result<EdgeLink, FeedError> {
+        match tokio::time::timeout(OPEN_TIMEOUT, self.connect()).await {
+            Ok(opened) => opened.map_err(FeedError::Http2),
+            Err(_) => {
+                let timeout = Http2Error::Timeout { address: self.address.clone(), waited: OPEN_TIMEOUT };
+                Err(FeedError::Http2(timeout))
+            }
+        }
+    }
+}
+
+/// Turns an edge's request into a link: the answer to send, and the control plane's end. The caller has checked the
+/// token ([`bearer_token`](header::AUTHORIZATION)) and that the request came over HTTP/2.
+pub fn accept<B>(request: Request<B>) -> (Response<Channel<Bytes>>, ControlLink)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    let (to_body, body) = Channel::new(BODY_FRAMES_MAX);
+    let (outgoing, queued) = mpsc::channel(LINK_MESSAGES_MAX);
+    let (arrived, incoming) = mpsc::channel(LINK_MESSAGES_MAX);
+    tokio::spawn(write_messages::<ToEdge>(queued, to_body));
+    tokio::spawn(read_messages::<EdgeToControl, _>(request.into_body(), arrived));
+    (Response::new(body), ControlLink { outgoing, incoming })
+}
+
+async fn write_messages<M: Message>(mut queued: mpsc::Receiver<M>, mut to_body: Sender<Bytes>) {
+    while let Some(message) = queued.recv().await {
+        let framed = match frame(&message) {
+            Ok(framed) => framed,
+            Err(error) => {
+                tracing::error!(%error, "feed message not sent");
+                return;
+            }
+        };
+        if to_body.send(Frame::data(framed)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_messages<M, B>(mut body: B, arrived: mpsc::Sender<M>)
+where
+    M: Message,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut buffer = BytesMut::new();
+    loop {
+        match next_message(&mut body, &mut buffer).await {
+            Ok(Some(message)) => {
+                if arrived.send(message).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "feed link ended by a bad message");
+                return;
+            }
+        }
+    }
+}
+
+async fn next_message<M, B>(body: &mut B, buffer: &mut BytesMut) -> Result<Option<M>, WireError>
+where
+    M: Message,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    loop {
+        if let Some(message) = unframe(buffer)? {
+            return Ok(Some(message));
+        }
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    buffer.extend_from_slice(&data);
+                }
+            }
+            Some(Err(error)) => {
+                debug!(%error, "feed stream ended");
+                return Ok(None);
+            }
+            None => return Ok(None),
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! Messages as bytes: a length of four bytes, big-endian, then that many bytes of JSON.
+
+use crate::{EdgeToControl, Grant, Hello, MemberId, Ping, ToEdge};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use purge::{CacheTag, Entry, Epoch, LogEntry, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use zone::{Domain, HostName, Origin, OriginProtocol, Zone, ZoneId};
+
+/// The longest message, in bytes.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why bytes are no message.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The length in front says more than [`FRAME_BYTES_MAX`].
+    #[error("a message of {0} bytes; at most {FRAME_BYTES_MAX} are allowed")]
+    TooLong(usize),
+    /// Not the JSON of a message.
+    #[error("the message is malformed")]
+    Malformed(#[source] serde_json::Error),
+    /// A name or position in it is not well-formed.
+    #[error("the message holds a bad {what}: {why}")]
+    BadValue {
+        /// Which one.
+        what: &'static str,
+        /// The reason.
+        why: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum WireEdgeToControl {
+    Hello { member: String, edge_name: String, epoch: Option<u64>, applied: u64 },
+    Ping { nonce: u64, epoch: Option<u64>, applied: u64 },
+    Acknowledge { epoch: u64, applied: u64 },
+    Want { after: u64 },
+    Leave,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum WireToEdge {
+    Entries { epoch: u64, entries: Vec<WireEntry> },
+    Grant { nonce: u64, epoch: u64, head: u64, first_retained: u64, lease_ms: u64 },
+    NotMember { nonce: u64 },
+    Zones { version: u64, zones: Vec<WireZone> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireEntry {
+    seq: u64,
+    zone: String,
+    delete: bool,
+    scope: WireScope,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum WireScope {
+    All,
+    Host(String),
+    Prefix { host: String, path: String },
+    Url { host: String, path_and_query: String },
+    Tag { tag: String, host: Option<String> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireZone {
+    id: String,
+    name: String,
+    paused: bool,
+    domains: Vec<WireDomain>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireDomain {
+    name: String,
+    online: bool,
+    origin: String,
+    protocol: WireProtocol,
+    http_port: u16,
+    https_port: u16,
+    host_header: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WireProtocol {
+    Follow,
+    Http,
+    Https,
+}
+
+/// A message that can be framed.
+pub(crate) trait Message: Sized {
+    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error>;
+    fn of_json(bytes: &[u8]) -> Result<Self, WireError>;
+}
+
+/// Puts the length in front.
+pub(crate) fn frame<M: Message>(message: &M) -> Result<Bytes, WireError> {
+    let json = message.to_json().map_err(WireError::Malformed)?;
+    if json.len() > FRAME_BYTES_MAX {
+        return Err(WireError::TooLong(json.len()));
+    }
+    let mut framed = BytesMut::with_capacity(4 + json.len());
+    framed.put_u32(u32::try_from(json.len()).map_err(|_| WireError::TooLong(json.len()))?);
+    framed.extend_from_slice(&json);
+    Ok(framed.freeze())
+}
+
+/// Takes the first whole message off the front of `buffer`; `None` while it is not all there.
+pub(crate) fn unframe<M: Message>(buffer: &mut BytesMut) -> Result<Option<M>, WireError> {
+    let Some(head) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*head) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(WireError::TooLong(length));
+    }
+    if buffer.len() < 4 + length {
+        return Ok(None);
+    }
+    buffer.advance(4);
+    let json = buffer.split_to(length);
+    M::of_json(&json).map(Some)
+}
+
+fn bad(what: &'static str) -> impl Fn(&dyn std::fmt::Display) -> WireError {
+    move |why| WireError::BadValue { what, why: why.to_string() }
+}
+
+fn host(text: &str) -> Result<HostName, WireError> {
+    HostName::parse(text).map_err(|error| bad("host name")(&error))
+}
+
+impl Message for EdgeToControl {
+    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&match self {
+            Self::Hello(hello) => WireEdgeToControl::Hello {
+                member: hello.member.to_string(),
+                edge_name: hello.edge_name.clone(),
+                epoch: hello.epoch.map(Epoch::number),
+                applied: hello.applied.number(),
+            },
+            Self::Ping(ping) => WireEdgeToControl::Ping {
+                nonce: ping.nonce,
+                epoch: ping.epoch.map(Epoch::number),
+                applied: ping.applied.number(),
+            },
+            Self::Acknowledge { epoch, applied } => {
+                WireEdgeToControl::Acknowledge { epoch: epoch.number(), applied: applied.number() }
+            }
+            Self::Want { after } => WireEdgeToControl::Want { after: after.number() },
+            Self::Leave => WireEdgeToControl::Leave,
+        })
+    }
+
+    fn of_json(bytes: &[u8]) -> Result<Self, WireError> {
+        Ok(match serde_json::from_slice(bytes).map_err(WireError::Malformed)? {
+            WireEdgeToControl::Hello { member, edge_name, epoch, applied } => Self::Hello(Hello {
+                member: MemberId::parse(&member).map_err(|error| bad("member id")(&error))?,
+                edge_name,
+                epoch: epoch.map(Epoch::new),
+                applied: PurgeSeq::new(applied),
+            }),
+            WireEdgeToControl::Ping { nonce, epoch, applied } => {
+                Self::Ping(Ping { nonce, epoch: epoch.map(Epoch::new), applied: PurgeSeq::new(applied) })
+            }
+            WireEdgeToControl::Acknowledge { epoch, applied } => {
+                Self::Acknowledge { epoch: Epoch::new(epoch), applied: PurgeSeq::new(applied) }
+            }
+            WireEdgeToControl::Want { after } => Self::Want { after: PurgeSeq::new(after) },
+            WireEdgeToControl::Leave => Self::Leave,
+        })
+    }
+}
+
+impl Message for ToEdge {
+    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&match self {
+            Self::Entries { epoch, entries } => WireToEdge::Entries {
+                epoch: epoch.number(),
+                entries: entries.iter().map(entry_to_wire).collect(),
+            },
+            Self::Grant(grant) => WireToEdge::Grant {
+                nonce: grant.nonce,
+                epoch: grant.epoch.number(),
+                head: grant.head.number(),
+                first_retained: grant.first_retained.number(),
+                lease_ms: u64::try_from(grant.lease.as_millis()).unwrap_or(u64::MAX),
+            },
+            Self::NotMember { nonce } => WireToEdge::NotMember { nonce: *nonce },
+            Self::Zones { version, zones } => {
+                WireToEdge::Zones { version: *version, zones: zones.iter().map(zone_to_wire).collect() }
+            }
+        })
+    }
+
+    fn of_json(bytes: &[u8]) -> Result<Self, WireError> {
+        Ok(match serde_json::from_slice(bytes).map_err(WireError::Malformed)? {
+            WireToEdge::Entries { epoch, entries } => Self::Entries {
+                epoch: Epoch::new(epoch),
+                entries: entries.into_iter().map(entry_of_wire).collect::<Result<_, _>>()?,
+            },
+            WireToEdge::Grant { nonce, epoch, head, first_retained, lease_ms } => Self::Grant(Grant {
+                nonce,
+                epoch: Epoch::new(epoch),
+                head: PurgeSeq::new(head),
+                first_retained: PurgeSeq::new(first_retained),
+                lease: Duration::from_millis(lease_ms),
+            }),
+            WireToEdge::NotMember { nonce } => Self::NotMember { nonce },
+            WireToEdge::Zones { version, zones } => {
+                Self::Zones { version, zones: zones.into_iter().map(zone_of_wire).collect::<Result<_, _>>()? }
+            }
+        })
+    }
+}
+
+fn entry_to_wire(entry: &LogEntry) -> WireEntry {
+    let scope = match &entry.entry.scope {
+        Scope::All => WireScope::All,
+        Scope::Host(host) => WireScope::Host(host.to_string()),
+        Scope::Prefix(prefix) => {
+            WireScope::Prefix { host: prefix.host().to_string(), path: prefix.path().to_owned() }
+        }
+        Scope::Url(url) => {
+            WireScope::Url { host: url.host().to_string(), path_and_query: url.path_and_query().to_owned() }
+        }
+        Scope::Tag { tag, host } => {
+            WireScope::Tag { tag: tag.as_str().to_owned(), host: host.as_ref().map(ToString::to_string) }
+        }
+    };
+    WireEntry {
+        seq: entry.seq.number(),
+        zone: entry.entry.zone.to_string(),
+        delete: entry.entry.method == Method::Delete,
+        scope,
+    }
+}
+
+fn entry_of_wire(wire: WireEntry) -> Result<LogEntry, WireError> {
+    let scope = match wire.scope {
+        WireScope::All => Scope::All,
+        WireScope::Host(name) => Scope::Host(host(&name)?),
+        WireScope::Prefix { host: name, path } => Scope::Prefix(
+            UrlPrefix::from_normalised(host(&name)?, &path).map_err(|error| bad("prefix")(&error))?,
+        ),
+        WireScope::Url { host: name, path_and_query } => Scope::Url(
+            UrlKey::from_normalised(host(&name)?, &path_and_query).map_err(|error| bad("URL")(&error))?,
+        ),
+        WireScope::Tag { tag, host: name } => Scope::Tag {
+            tag: CacheTag::parse(&tag).map_err(|error| bad("cache tag")(&error))?,
+            host: name.as_deref().map(host).transpose()?,
+        },
+    };
+    let zone = ZoneId::parse(&wire.zone).map_err(|error| bad("zone id")(&error))?;
+    let method = if wire.delete { Method::Delete } else { Method::Invalidate };
+    Ok(LogEntry { seq: PurgeSeq::new(wire.seq), entry: Entry { zone, scope, method } })
+}
+
+fn zone_to_wire(zone: &Zone) -> WireZone {
+    let domains = zone.domains.iter().map(|domain| WireDomain {
+        name: domain.name.to_string(),
+        online: domain.online,
+        origin: domain.origin.address.to_string(),
+        protocol: match domain.origin.protocol {
+            OriginProtocol::Follow => WireProtocol::Follow,
+            OriginProtocol::Http => WireProtocol::Http,
+            OriginProtocol::Https => WireProtocol::Https,
+        },
+        http_port: domain.origin.http_port,
+        https_port: domain.origin.https_port,
+        host_header: domain.origin.host_header.clone(),
+    });
+    WireZone {
+        id: zone.id.to_string(),
+        name: zone.name.to_string(),
+        paused: zone.paused,
+        domains: domains.collect(),
+    }
+}
+
+fn zone_of_wire(wire: WireZone) -> Result<Zone, WireError> {
+    let domain = |domain: WireDomain| {
+        Ok(Domain {
+            name: host(&domain.name)?,
+            online: domain.online,
+            origin: Origin {
+                address: host(&domain.origin)?,
+                protocol: match domain.protocol {
+                    WireProtocol::Follow => OriginProtocol::Follow,
+                    WireProtocol::Http => OriginProtocol::Http,
+                    WireProtocol::Https => OriginProtocol::Https,
+                },
+                http_port: domain.http_port,
+                https_port: domain.https_port,
+                host_header: domain.host_header,
+            },
+        })
+    };
+    Ok(Zone {
+        id: ZoneId::parse(&wire.id).map_err(|error| bad("zone id")(&error))?,
+        name: host(&wire.name)?,
+        paused: wire.paused,
+        domains: wire.domains.into_iter().map(domain).collect::<Result<_, WireError>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<M: Message + PartialEq + std::fmt::Debug>(message: M) {
+        let framed = frame(&message).unwrap();
+        let mut buffer = BytesMut::new();
+        for byte in &framed[..framed.len() - 1] {
+            buffer.put_u8(*byte);
+            assert_eq!(unframe::<M>(&mut buffer).unwrap(), None, "nothing before the last byte");
+        }
+        buffer.put_u8(framed[framed.len() - 1]);
+        assert_eq!(unframe(&mut buffer).unwrap(), Some(message));
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn every_message_survives_the_wire() {
+        let name = |text: &str| HostName::parse(text).unwrap();
+        let zone = ZoneId::parse("zone-2noz78a8ev6k").unwrap();
+        let scopes = [
+            Scope::All,
+            Scope::Host(name("www.a.test")),
+            Scope::Prefix(UrlPrefix::new(name("www.a.test"), "/img/").unwrap()),
+            Scope::Url(UrlKey::of_request(name("www.a.test"), "/a?b=c").unwrap()),
+            Scope::Tag { tag: CacheTag::parse("news").unwrap(), host: None },
+            Scope::Tag { tag: CacheTag::parse("news").unwrap(), host: Some(name("www.a.test")) },
+        ];
+        let entries = scopes.into_iter().zip(1..).map(|(scope, number)| LogEntry {
+            seq: PurgeSeq::new(number),
+            entry: Entry {
+                zone: zone.clone(),
+                scope,
+                method: if number % 2 == 0 { Method::Delete } else { Method::Invalidate },
+            },
+        });
+        round_trip(ToEdge::Entries { epoch: Epoch::new(u64::MAX), entries: entries.collect() });
+        round_trip(ToEdge::Grant(Grant {
+            nonce: 9,
+            epoch: Epoch::new(1),
+            head: PurgeSeq::new(6),
+            first_retained: PurgeSeq::new(1),
+            lease: Duration::from_secs(5),
+        }));
+        round_trip(ToEdge::NotMember { nonce: 9 });
+        let origin = Origin {
+            address: name("127.0.0.1"),
+            protocol: OriginProtocol::Follow,
+            http_port: 1,
+            https_port: 2,
+            host_header: "www.a.test:81".into(),
+        };
+        let domains = vec![Domain { name: name("www.a.test"), origin, online: true }];
+        round_trip(ToEdge::Zones {
+            version: 3,
+            zones: vec![Zone { id: zone, name: name("a.test"), paused: true, domains }],
+        });
+        round_trip(EdgeToControl::Hello(Hello {
+            member: MemberId::from_random([7; 16]),
+            edge_name: "edge-1".into(),
+            epoch: None,
+            applied: PurgeSeq::ZERO,
+        }));
+        round_trip(EdgeToControl::Ping(Ping {
+            nonce: 3,
+            epoch: Some(Epoch::new(4)),
+            applied: PurgeSeq::new(2),
+        }));
+        round_trip(EdgeToControl::Acknowledge { epoch: Epoch::new(4), applied: PurgeSeq::new(2) });
+        round_trip(EdgeToControl::Want { after: PurgeSeq::new(2) });
+        round_trip(EdgeToControl::Leave);
+    }
+
+    #[test]
+    fn bad_bytes_are_refused_by_name() {
+        let refuse = |bytes: &[u8]| match unframe::<ToEdge>(&mut BytesMut::from(bytes)) {
+            Err(error) => error.to_string(),
+            Ok(message) => format!("{message:?}"),
+        };
+        assert!(refuse(&[0xff; 8]).contains("at most"), "a length over the limit");
+        assert!(refuse(b"\0\0\0\x02{}").contains("malformed"));
+        let zones =
+            br#"{"zones":{"version":1,"zones":[{"id":"x","name":"a.test","paused":false,"domains":[]}]}}"#;
+        let mut framed = BytesMut::new();
+        framed.put_u32(u32::try_from(zones.len()).unwrap());
+        framed.extend_from_slice(zones);
+        assert!(refuse(&framed).contains("zone id"));
+    }
+}
