@@ -1,1 +1,29 @@
-//! placeholder
+//! The caching proxy and the follower of the purge log.
+//!
+//! A request goes through [`proxy`]: route, key, lookup, judge, then hit, or a fetch that others may share, admission
+//! and the answer. [`follow`] applies the log to the ledger and renews the lease. The order in which a request looks
+//! at the lease, its `seen`, objects, fetches under way and marks is the purge protocol's, and is kept in
+//! [`proxy`] and [`flight`] only.
+//!
+//! Never touches the store, the API or its dialect.
+
+mod body;
+mod clock;
+mod config;
+mod fetch;
+mod flight;
+mod follow;
+mod lease;
+mod listen;
+mod object;
+mod origin;
+mod proxy;
+mod respond;
+mod shelf;
+mod state;
+mod sweep;
+
+pub use clock::Clocks;
+pub use config::{EdgeConfig, EdgeConfigError};
+pub use listen::{EdgeHandle, StartError, start};
+pub use state::Counters;

@@ -1,0 +1,442 @@
+//! The content of a response: written once by its fetch, read by any number of requests meanwhile and after.
+//!
+//! Content that is kept grows in memory as fast as the origin sends, so that no slow reader holds up another. Content
+//! that is only passed on is a window: the writer waits for the slowest reader, and drops what all have read. Kept
+//! content that outgrows its limit becomes such a window. When kept content is whole it is packed into pieces of
+//! [`PIECE_BYTES`], each an allocation of its own size.
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// How large a piece of stored content is, in bytes; the last one may be smaller.
+pub(crate) const PIECE_BYTES: usize = 64 * 1024;
+
+/// How much of passed-on content waits for the slowest reader, in bytes.
+pub(crate) const WINDOW_BYTES: usize = 256 * 1024;
+
+/// How long the writer of a window waits for its slowest reader before it goes on without it.
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The content of one response.
+#[derive(Default)]
+pub(crate) struct Content {
+    whole: OnceLock<Pieces>,
+    growing: Mutex<Growing>,
+}
+
+/// Content that is all there.
+pub(crate) struct Pieces {
+    pieces: Box<[Bytes]>,
+    length: u64,
+}
+
+#[derive(Default)]
+struct Growing {
+    chunks: VecDeque<Bytes>,
+    /// The offset of the first chunk.
+    base: u64,
+    /// How much was written.
+    written: u64,
+    end: Option<End>,
+    windowed: bool,
+    readers: HashMap<u64, Waiting>,
+    reader_ids: u64,
+    writer: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Complete,
+    Failed,
+}
+
+struct Waiting {
+    position: u64,
+    waker: Option<Waker>,
+}
+
+/// Why content ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ContentError {
+    /// The fetch broke off.
+    #[error("the origin broke off its response")]
+    Broken,
+    /// This reader was too slow for content that is not kept.
+    #[error("this reader fell behind content that is not kept")]
+    FellBehind,
+}
+
+/// All readers of passed-on content are gone: there is nobody left to write for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NobodyReads;
+
+impl Content {
+    /// Content that is whole from the start.
+    #[cfg(test)]
+    pub(crate) fn of(bytes: Bytes) -> Arc<Self> {
+        let content = Self::default();
+        let length = bytes.len() as u64;
+        let _ = content.whole.set(Pieces { pieces: Box::new([bytes]), length });
+        Arc::new(content)
+    }
+
+    /// The pieces, once the content is whole.
+    pub(crate) fn whole(&self) -> Option<&Pieces> {
+        self.whole.get()
+    }
+
+    /// A reader of the bytes from `first` to before `end` (`None`: to the end). `None` once the front is dropped.
+    pub(crate) fn reader(self: &Arc<Self>, first: u64, end: Option<u64>) -> Option<Reader> {
+        let end = end.unwrap_or(u64::MAX);
+        if self.whole.get().is_some() {
+            return Some(Reader { content: Arc::clone(self), id: None, position: first, end });
+        }
+        let mut growing = self.growing.lock();
+        if growing.base > 0 || growing.end == Some(End::Failed) {
+            return None;
+        }
+        let id = growing.reader_ids;
+        growing.reader_ids += 1;
+        growing.readers.insert(id, Waiting { position: first, waker: None });
+        Some(Reader { content: Arc::clone(self), id: Some(id), position: first, end })
+    }
+}
+
+impl Pieces {
+    /// How long the content is, in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, position: u64, end: u64) -> Option<Bytes> {
+        let end = end.min(self.length);
+        if position >= end {
+            return None;
+        }
+        // Every piece but the last has the same size (a single piece may have any).
+        let size = self.pieces.first().map_or(1, Bytes::len).max(1) as u64;
+        let index = usize::try_from(position / size).ok()?;
+        let piece = self.pieces.get(index)?;
+        let start = index as u64 * size;
+        let from = usize::try_from(position - start).ok()?;
+        let to = usize::try_from((end - start).min(piece.len() as u64)).ok()?;
+        Some(piece.slice(from..to))
+    }
+}
+
+/// Writes the content of one fetch. Dropped before [`Writer::finish`], it marks the content as broken off.
+pub(crate) struct Writer {
+    content: Arc<Content>,
+    kept_bytes_max: u64,
+}
+
+impl Writer {
+    /// Begins content that is kept up to `kept_bytes_max` bytes; 0 passes everything on.
+    pub(crate) fn new(kept_bytes_max: u64) -> (Self, Arc<Content>) {
+        let content = Arc::new(Content::default());
+        content.growing.lock().windowed = kept_bytes_max == 0;
+        (Self { content: Arc::clone(&content), kept_bytes_max }, content)
+    }
+
+    /// Appends. Waits only while the content is passed on and its slowest reader has [`WINDOW_BYTES`] to read.
+    pub(crate) async fn write(&self, bytes: Bytes) -> Result<(), NobodyReads> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        {
+            let mut growing = self.content.growing.lock();
+            growing.written += bytes.len() as u64;
+            growing.chunks.push_back(bytes);
+            if growing.written > self.kept_bytes_max {
+                growing.windowed = true;
+            }
+            growing.wake_readers();
+        }
+        loop {
+            match tokio::time::timeout(STALL_TIMEOUT, std::future::poll_fn(|cx| self.poll_room(cx))).await {
+                Ok(room) => return room,
+                Err(_) => self.content.growing.lock().drop_slowest_reader(),
+            }
+        }
+    }
+
+    /// Whether the content is still kept whole.
+    pub(crate) fn keeps_all(&self) -> bool {
+        !self.content.growing.lock().windowed
+    }
+
+    /// The content is complete. Returns its length.
+    pub(crate) fn finish(self) -> u64 {
+        let mut growing = self.content.growing.lock();
+        growing.end = Some(End::Complete);
+        if !growing.windowed {
+            let length = growing.written;
+            let pieces = pack(&mut growing.chunks, length);
+            let _ = self.content.whole.set(Pieces { pieces, length });
+        }
+        growing.wake_readers();
+        growing.written
+    }
+
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), NobodyReads>> {
+        let mut growing = self.content.growing.lock();
+        if !growing.windowed {
+            return Poll::Ready(Ok(()));
+        }
+        if growing.readers.is_empty() {
+            return Poll::Ready(Err(NobodyReads));
+        }
+        growing.drop_what_all_have_read();
+        if growing.written - growing.base <= WINDOW_BYTES as u64 {
+            return Poll::Ready(Ok(()));
+        }
+        growing.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut growing = self.content.growing.lock();
+        if growing.end.is_none() {
+            growing.end = Some(End::Failed);
+            growing.chunks.clear();
+            growing.wake_readers();
+        }
+    }
+}
+
+impl Growing {
+    fn wake_readers(&mut self) {
+        for reader in self.readers.values_mut() {
+            if let Some(waker) = reader.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn drop_what_all_have_read(&mut self) {
+        let read = self.readers.values().map(|reader| reader.position).min().unwrap_or(self.base);
+        while let Some(chunk) = self.chunks.front() {
+            let chunk_end = self.base + chunk.len() as u64;
+            if chunk_end > read {
+                break;
+            }
+            self.base = chunk_end;
+            self.chunks.pop_front();
+        }
+    }
+
+    fn drop_slowest_reader(&mut self) {
+        let slowest = self.readers.iter().min_by_key(|(_, reader)| reader.position).map(|(id, _)| *id);
+        if let Some(waker) = slowest.and_then(|id| self.readers.remove(&id)).and_then(|reader| reader.waker) {
+            waker.wake();
+        }
+    }
+
+    /// The bytes at `position` that are there, up to `end`.
+    fn read(&self, position: u64, end: u64) -> Option<Bytes> {
+        let mut start = self.base;
+        for chunk in &self.chunks {
+            let chunk_end = start + chunk.len() as u64;
+            if position < chunk_end {
+                let from = usize::try_from(position.checked_sub(start)?).ok()?;
+                let to = usize::try_from((end - start).min(chunk.len() as u64)).ok()?;
+                return Some(chunk.slice(from..to));
+            }
+            start = chunk_end;
+        }
+        None
+    }
+}
+
+/// Packs chunks of any size into pieces of [`PIECE_BYTES`], so that what is stored holds no memory but its own.
+fn pack(chunks: &mut VecDeque<Bytes>, length: u64) -> Box<[Bytes]> {
+    let mut left = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut pieces = Vec::with_capacity(left.div_ceil(PIECE_BYTES));
+    let mut piece = BytesMut::with_capacity(left.min(PIECE_BYTES));
+    for mut chunk in chunks.drain(..) {
+        while !chunk.is_empty() {
+            let taken = chunk.split_to(chunk.len().min(PIECE_BYTES - piece.len()));
+            piece.extend_from_slice(&taken);
+            if piece.len() == PIECE_BYTES {
+                left -= PIECE_BYTES;
+                pieces.push(std::mem::replace(&mut piece, BytesMut::with_capacity(left.min(PIECE_BYTES))).freeze());
+            }
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece.freeze());
+    }
+    pieces.into_boxed_slice()
+}
+
+/// Reads content from an offset to an end, as it comes.
+pub(crate) struct Reader {
+    content: Arc<Content>,
+    /// The place among those the writer waits for and wakes; `None` when the content was whole from the start.
+    id: Option<u64>,
+    position: u64,
+    end: u64,
+}
+
+impl Reader {
+    fn poll_growing(&mut self, cx: &Context<'_>, id: u64) -> Poll<Option<Result<Bytes, ContentError>>> {
+        let mut growing = self.content.growing.lock();
+        if !growing.readers.contains_key(&id) {
+            return Poll::Ready(Some(Err(ContentError::FellBehind)));
+        }
+        if let Some(bytes) = growing.read(self.position, self.end) {
+            self.position += bytes.len() as u64;
+            if let Some(waiting) = growing.readers.get_mut(&id) {
+                waiting.position = self.position;
+            }
+            if growing.windowed {
+                growing.drop_what_all_have_read();
+                if let Some(writer) = growing.writer.take() {
+                    writer.wake();
+                }
+            }
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        match growing.end {
+            Some(End::Complete) => Poll::Ready(None),
+            Some(End::Failed) => Poll::Ready(Some(Err(ContentError::Broken))),
+            None => {
+                if let Some(waiting) = growing.readers.get_mut(&id) {
+                    waiting.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = ContentError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ContentError>>> {
+        if self.position >= self.end {
+            return Poll::Ready(None);
+        }
+        if let Some(pieces) = self.content.whole.get() {
+            let bytes = pieces.read(self.position, self.end);
+            self.position += bytes.as_ref().map_or(0, Bytes::len) as u64;
+            return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+        }
+        let Some(id) = self.id else { return Poll::Ready(None) };
+        self.poll_growing(cx, id).map(|read| read.map(|result| result.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let end = self.content.whole.get().map_or(self.end, |pieces| self.end.min(pieces.length));
+        self.position >= end
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.content.whole.get() {
+            Some(pieces) => SizeHint::with_exact(self.end.min(pieces.length).saturating_sub(self.position)),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let mut growing = self.content.growing.lock();
+        growing.readers.remove(&id);
+        if let Some(writer) = growing.writer.take() {
+            writer.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    async fn next(reader: &mut Reader) -> Option<Result<Bytes, ContentError>> {
+        reader.frame().await.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    async fn rest(reader: &mut Reader) -> Result<Vec<u8>, ContentError> {
+        let mut all = Vec::new();
+        while let Some(bytes) = next(reader).await {
+            all.extend_from_slice(&bytes?);
+        }
+        Ok(all)
+    }
+
+    #[tokio::test]
+    async fn kept_content_never_waits_and_reads_the_same_before_and_after_its_end() {
+        let (writer, content) = Writer::new(1 << 20);
+        let mut early = content.reader(0, None).unwrap();
+        let mut part = content.reader(70_000, Some(200_003)).unwrap();
+        let all: Vec<u8> = (0..300_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        for chunk in all.chunks(7_001) {
+            writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+        }
+        assert_eq!(next(&mut early).await.unwrap().unwrap(), all[..7_001]);
+        assert!(content.whole().is_none());
+        assert_eq!(writer.finish(), 300_000);
+        assert_eq!(rest(&mut early).await.unwrap(), all[7_001..]);
+        assert_eq!(rest(&mut part).await.unwrap(), all[70_000..200_003]);
+        let mut late = content.reader(65_535, Some(65_537)).unwrap();
+        assert_eq!(late.size_hint().exact(), Some(2));
+        assert_eq!(rest(&mut late).await.unwrap(), all[65_535..65_537]);
+        assert_eq!(content.whole().map(Pieces::length), Some(300_000));
+    }
+
+    #[tokio::test]
+    async fn passed_on_content_waits_for_its_slowest_reader_only_so_long() {
+        tokio::time::pause();
+        let (writer, content) = Writer::new(0);
+        let mut quick = content.reader(0, None).unwrap();
+        let mut slow = content.reader(0, None).unwrap();
+        let chunk = Bytes::from(vec![1; WINDOW_BYTES]);
+        writer.write(chunk.clone()).await.unwrap();
+        assert_eq!(next(&mut quick).await.unwrap().unwrap().len(), WINDOW_BYTES);
+        // Time is paused: the wait ends only when the stall's timer does.
+        writer.write(chunk.clone()).await.unwrap();
+        assert_eq!(next(&mut slow).await, Some(Err(ContentError::FellBehind)));
+        assert_eq!(next(&mut quick).await.unwrap().unwrap().len(), WINDOW_BYTES);
+        assert!(content.reader(0, None).is_none(), "nobody joins once the front is gone");
+        drop(quick);
+        drop(slow);
+        assert_eq!(writer.write(chunk).await, Err(NobodyReads));
+    }
+
+    #[tokio::test]
+    async fn kept_content_over_its_limit_becomes_a_window() {
+        let (writer, content) = Writer::new(10);
+        let mut reader = content.reader(0, None).unwrap();
+        writer.write(Bytes::from_static(b"0123456789")).await.unwrap();
+        assert!(writer.keeps_all());
+        writer.write(Bytes::from_static(b"ab")).await.unwrap();
+        assert!(!writer.keeps_all());
+        writer.finish();
+        assert_eq!(rest(&mut reader).await.unwrap(), b"0123456789ab");
+        assert!(content.whole().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_breaks_off_breaks_its_readers() {
+        let (writer, content) = Writer::new(10);
+        let mut reader = content.reader(0, None).unwrap();
+        drop(writer);
+        assert_eq!(next(&mut reader).await, Some(Err(ContentError::Broken)));
+        assert!(content.reader(0, None).is_none());
+    }
+}
