@@ -77,18 +77,17 @@ pub(crate) enum ContentError {
 pub(crate) struct NobodyReads;
 
 impl Content {
-    /// Content that is whole from the start.
-    #[cfg(test)]
-    pub(crate) fn of(bytes: Bytes) -> Arc<Self> {
-        let content = Self::default();
-        let length = bytes.len() as u64;
-        let _ = content.whole.set(Pieces { pieces: Box::new([bytes]), length });
-        Arc::new(content)
-    }
-
     /// The pieces, once the content is whole.
     pub(crate) fn whole(&self) -> Option<&Pieces> {
         self.whole.get()
+    }
+
+    /// Whether a reader from the start can still be had.
+    pub(crate) fn can_be_joined(&self) -> bool {
+        self.whole.get().is_some() || {
+            let growing = self.growing.lock();
+            growing.base == 0 && growing.end != Some(End::Failed)
+        }
     }
 
     /// A reader of the bytes from `first` to before `end` (`None`: to the end). `None` once the front is dropped.
@@ -267,7 +266,9 @@ fn pack(chunks: &mut VecDeque<Bytes>, length: u64) -> Box<[Bytes]> {
             piece.extend_from_slice(&taken);
             if piece.len() == PIECE_BYTES {
                 left -= PIECE_BYTES;
-                pieces.push(std::mem::replace(&mut piece, BytesMut::with_capacity(left.min(PIECE_BYTES))).freeze());
+                pieces.push(
+                    std::mem::replace(&mut piece, BytesMut::with_capacity(left.min(PIECE_BYTES))).freeze(),
+                );
             }
         }
     }
@@ -287,6 +288,17 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Reads only the bytes from `first` to before `end`. Called before anything was read.
+    pub(crate) fn narrow(&mut self, first: u64, end: u64) {
+        self.position = first;
+        self.end = end;
+        if let Some(id) = self.id
+            && let Some(waiting) = self.content.growing.lock().readers.get_mut(&id)
+        {
+            waiting.position = first;
+        }
+    }
+
     fn poll_growing(&mut self, cx: &Context<'_>, id: u64) -> Poll<Option<Result<Bytes, ContentError>>> {
         let mut growing = self.content.growing.lock();
         if !growing.readers.contains_key(&id) {

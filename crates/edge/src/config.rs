@@ -1,0 +1,123 @@
+//! What an operator sets for one edge.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The settings of one edge. [`EdgeConfig::new`] gives the defaults.
+#[derive(Clone, Debug)]
+pub struct EdgeConfig {
+    /// What the operator calls this edge: its name in `Cache-Status` and in the list of edges.
+    pub name: String,
+    /// Where clients connect. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How many threads serve, each with a runtime of its own. 1 to 256.
+    pub workers: usize,
+    /// How many bytes the memory store holds at most.
+    pub memory_bytes: u64,
+    /// The largest content that is stored, in bytes; larger content is passed on.
+    pub object_bytes_max: u64,
+    /// The largest request body that is passed on, in bytes.
+    pub request_body_bytes_max: u64,
+    /// How many connections clients may hold open on each worker.
+    pub connections_max: usize,
+    /// How many requests to origins may be under way at once; above it clients get 503.
+    pub fetches_max: usize,
+    /// The same while the edge is fenced.
+    pub fenced_fetches_max: usize,
+    /// How long to wait for a connection to an origin.
+    pub connect_timeout: Duration,
+    /// How long to wait for the head of an origin's response.
+    pub head_timeout: Duration,
+    /// How long to wait for the next bytes of an origin's response.
+    pub body_timeout: Duration,
+    /// How long a client may take to send a request's head.
+    pub client_head_timeout: Duration,
+    /// How often the cache is swept of what purges matched.
+    pub sweep_interval: Duration,
+    /// Ask for a new lease this often for each length of a lease (the protocol's `L/4`).
+    pub pings_per_lease: u32,
+}
+
+/// Why settings can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EdgeConfigError {
+    /// The name is no token.
+    #[error(
+        "the edge's name {0:?} is no token: use 1 to 64 letters, digits, \"-\", \"_\" and \".\", a letter first"
+    )]
+    Name(String),
+    /// A number lies outside its range.
+    #[error("{what} is {given}; it must be from {least} to {most}")]
+    OutOfRange {
+        /// Which one.
+        what: &'static str,
+        /// What was given.
+        given: u64,
+        /// The least that works.
+        least: u64,
+        /// The most that works.
+        most: u64,
+    },
+}
+
+impl EdgeConfig {
+    /// The defaults, for an edge that listens at `listen`.
+    pub fn new(name: String, listen: SocketAddr) -> Self {
+        Self {
+            name,
+            listen,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: 256 << 20,
+            object_bytes_max: 32 << 20,
+            request_body_bytes_max: 1 << 30,
+            connections_max: 10_000,
+            fetches_max: 2_048,
+            fenced_fetches_max: 128,
+            connect_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            client_head_timeout: Duration::from_secs(15),
+            sweep_interval: Duration::from_secs(10),
+            pings_per_lease: 4,
+        }
+    }
+
+    /// Checks the names and ranges.
+    pub fn check(&self) -> Result<(), EdgeConfigError> {
+        let named = self.name.len() <= 64
+            && self.name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && self.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if !named {
+            return Err(EdgeConfigError::Name(self.name.chars().take(64).collect()));
+        }
+        let ranges = [
+            ("the number of workers", self.workers as u64, 1, 256),
+            ("the memory for the cache", self.memory_bytes, 1 << 20, 1 << 46),
+            ("the largest stored content", self.object_bytes_max, 1, self.memory_bytes),
+            ("the number of connections", self.connections_max as u64, 1, 1 << 20),
+            ("the number of fetches", self.fetches_max as u64, 1, 1 << 20),
+            ("the number of fetches while fenced", self.fenced_fetches_max as u64, 1, 1 << 20),
+        ];
+        match ranges.into_iter().find(|(_, given, least, most)| !(least..=most).contains(&given)) {
+            None => Ok(()),
+            Some((what, given, least, most)) => Err(EdgeConfigError::OutOfRange { what, given, least, most }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_outside_their_range_are_refused_by_name() {
+        let good = EdgeConfig::new("edge-1".into(), ([127, 0, 0, 1], 0).into());
+        assert_eq!(good.check(), Ok(()));
+        for name in ["", "1edge", "edge 1", &"e".repeat(65)] {
+            let bad = EdgeConfig { name: name.into(), ..good.clone() };
+            assert!(matches!(bad.check(), Err(EdgeConfigError::Name(_))), "{name}");
+        }
+        let bad = EdgeConfig { object_bytes_max: good.memory_bytes + 1, ..good };
+        assert!(bad.check().unwrap_err().to_string().starts_with("the largest stored content is"));
+    }
+}

@@ -1,0 +1,325 @@
+//! One fetch from its sending to its end: ask the origin, admit what it answers, hand it to those who wait, store it.
+
+use crate::body::Writer;
+use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
+use crate::object::{Birth, NewObject, Object, Standing};
+use crate::origin::{OriginClient, RequestBodyError, locate};
+use crate::shelf::ObjectKey;
+use crate::state::{Counters, State};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt, Empty};
+use httpcache::{Freshness, NoStoreReason, Validators, VaryRule};
+use hyper::body::Incoming;
+use purge::{Tags, UrlKey};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+use zone::Route;
+
+/// The header in which origins name the tags of a response.
+pub(crate) const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+
+/// For how long requests don't wait for each other after a response that could not be shared.
+const UNSHARED_FOR: Duration = Duration::from_secs(10);
+
+/// What a fetch needs to know of the request that sends it.
+pub(crate) struct Job {
+    pub(crate) state: Arc<State>,
+    pub(crate) client: OriginClient,
+    pub(crate) route: Route,
+    pub(crate) url: UrlKey,
+    pub(crate) url_key: ObjectKey,
+    /// The client's fields without those of its hop and without its conditions.
+    pub(crate) headers: HeaderMap,
+    pub(crate) version: Version,
+}
+
+/// What is stored, to be asked about with a conditional request.
+pub(crate) struct Base {
+    pub(crate) key: ObjectKey,
+    pub(crate) object: Arc<Object>,
+}
+
+impl Job {
+    /// Sends the fetch whose birth is the request's own reading.
+    pub(crate) async fn send(self, landing: Landing, base: Option<Base>, leased: bool) {
+        if let Err(failure) = self.fly(landing, base, leased).await {
+            tracing::debug!(url = ?self.url, reason = failure.name(), "fetch failed");
+        }
+    }
+
+    /// Waits until the next fetch may be sent, then reads and looks as a request that starts now, and sends it.
+    pub(crate) async fn send_next(self, mut landing: Landing) {
+        let state = Arc::clone(&self.state);
+        landing.depart(|| state.lease.holds((state.clocks.boot)())).await;
+        let reading = state.read(&self.route.zone().id);
+        landing.set_birth(&reading);
+        let mut base = None;
+        if reading.leased {
+            let found = state.shelf.find(self.url_key, &self.url, &self.headers).await;
+            if let Some(object) = found.object {
+                match object.standing(&state.ledger) {
+                    Standing::Clear if object.freshness.is_fresh((state.clocks.wall)()) => {
+                        let sharing = Sharing::Everyone(found.key);
+                        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Stored, sharing }));
+                        return;
+                    }
+                    Standing::Clear | Standing::Invalidated(_) => {
+                        base = Some(Base { key: found.key, object })
+                    }
+                    Standing::Deleted(_) | Standing::BeyondHorizon => {
+                        state.shelf.remove_object(found.key, &object);
+                    }
+                }
+            }
+        }
+        self.send(landing, base, reading.leased).await;
+    }
+
+    async fn fly(&self, mut landing: Landing, base: Option<Base>, leased: bool) -> Result<(), FetchFailure> {
+        let ceiling = if leased { &self.state.fetches } else { &self.state.fenced_fetches };
+        let Ok(_permit) = ceiling.try_acquire() else {
+            landing.fail(FetchFailure::TooManyFetches);
+            return Err(FetchFailure::TooManyFetches);
+        };
+        let flown = self.ask(&mut landing, base).await;
+        match flown {
+            Ok(Some((writer, body, admitted))) => self.take_content(&landing, writer, body, admitted).await,
+            Ok(None) => {}
+            Err(failure) => {
+                landing.fail(failure);
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the origin and hands the head on. What is left to do afterwards is the content, unless it was a 304.
+    async fn ask(
+        &self,
+        landing: &mut Landing,
+        base: Option<Base>,
+    ) -> Result<Option<(Writer, Incoming, Admitted)>, FetchFailure> {
+        let request_time = (self.state.clocks.wall)();
+        let Some(base) = base else {
+            let response = self.request(HeaderMap::new()).await?;
+            return Ok(Some(self.admit_response(landing, response, request_time)?));
+        };
+        let stored = base.object.head.unpack();
+        let conditions = httpcache::conditional_headers(&Validators::of_response(&stored));
+        let response = self.request(conditions).await?;
+        if response.status() != StatusCode::NOT_MODIFIED {
+            return Ok(Some(self.admit_response(landing, response, request_time)?));
+        }
+        if httpcache::names_validator(&stored, response.headers()) {
+            self.admit_validation(landing, &base, &stored, response.headers(), request_time);
+            return Ok(None);
+        }
+        // A 304 about something else than what is stored says nothing about it (RFC 9111 §4.3.4).
+        let request_time = (self.state.clocks.wall)();
+        let response = self.request(HeaderMap::new()).await?;
+        Ok(Some(self.admit_response(landing, response, request_time)?))
+    }
+
+    async fn request(&self, conditions: HeaderMap) -> Result<Response<Incoming>, FetchFailure> {
+        let (uri, host) = locate(&self.route.domain().origin, self.url.path_and_query())?;
+        let body = Empty::new().map_err(|never| -> RequestBodyError { match never {} }).boxed_unsync();
+        let mut request = Request::new(body);
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        *headers = self.headers.clone();
+        headers.insert(header::HOST, host);
+        httpcache::append_via(headers, self.version, &self.state.via);
+        headers.extend(conditions);
+        Counters::count(&self.state.counters.fetches);
+        self.client.send(request).await
+    }
+
+    /// Admission of a whole response: walks the marks again with the fetch's born.
+    fn admit_response(
+        &self,
+        landing: &mut Landing,
+        response: Response<Incoming>,
+        request_time: SystemTime,
+    ) -> Result<(Writer, Incoming, Admitted), FetchFailure> {
+        let birth = landing.birth().cloned().ok_or(FetchFailure::Abandoned)?;
+        let now = (self.state.clocks.wall)();
+        let (parts, body) = response.into_parts();
+        let mut headers = parts.headers;
+        httpcache::strip_hop_by_hop(&mut headers);
+        let (tags, tags_ignored) =
+            Tags::read(headers.get_all(CACHE_TAG).iter().map(http::HeaderValue::as_bytes));
+        headers.remove(CACHE_TAG);
+        let may_store = httpcache::may_store(
+            &http::Method::GET,
+            &self.headers,
+            parts.status,
+            &headers,
+            &self.state.policy,
+        );
+        let declared_length = http_body::Body::size_hint(&body).exact();
+        headers.remove(header::CONTENT_LENGTH);
+        let place = may_store.ok().and_then(|()| {
+            let rule = VaryRule::of_response(&headers);
+            self.state.shelf.place(self.url_key, rule, &self.headers, self.state.next_request_id())
+        });
+        if let Err(reason) = may_store
+            && !matches!(reason, NoStoreReason::Status | NoStoreReason::RequestNoStore)
+        {
+            self.state.shelf.insert_unshared(self.url_key, now + UNSHARED_FOR);
+        }
+        let (writer, content) = Writer::new(self.room(place.is_some(), declared_length));
+        let object = Object::new(NewObject {
+            url: self.url.clone(),
+            birth,
+            tags,
+            tags_ignored,
+            status: parts.status,
+            freshness: Freshness::of_response(parts.status, &headers, request_time, now, &self.state.policy),
+            headers,
+            declared_length,
+            content,
+        });
+        let admitted = Admitted { object: Arc::clone(&object), key: place.filter(|_| writer.keeps_all()) };
+        let sharing = match place {
+            None => Sharing::Nobody,
+            Some(key) if object.freshness.is_fresh(now) => Sharing::Everyone(key),
+            Some(_) => Sharing::ThoseBefore,
+        };
+        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Origin, sharing }));
+        Ok((writer, body, admitted))
+    }
+
+    /// How much of the content may be kept: nothing if it is not to be stored, is known to be too large, or if as
+    /// much is being stored already as the whole cache holds.
+    fn room(&self, stored: bool, declared_length: Option<u64>) -> u64 {
+        let config = &self.state.config;
+        let too_large = declared_length.is_some_and(|length| length > config.object_bytes_max);
+        let full = self.state.storing_bytes.load(Ordering::Relaxed) >= config.memory_bytes;
+        if stored && !too_large && !full { config.object_bytes_max } else { 0 }
+    }
+
+    /// Admission of a 304: the same bytes with the fetch's born, unless that is lower; tags are added, never taken.
+    fn admit_validation(
+        &self,
+        landing: &mut Landing,
+        base: &Base,
+        stored: &HeaderMap,
+        validation: &HeaderMap,
+        request_time: SystemTime,
+    ) {
+        let Some(fetch_birth) = landing.birth().cloned() else { return };
+        let now = (self.state.clocks.wall)();
+        let (added, tags_ignored) =
+            Tags::read(validation.get_all(CACHE_TAG).iter().map(http::HeaderValue::as_bytes));
+        let tags = base.object.tags.union(&added);
+        let mut headers = httpcache::freshen(stored, validation);
+        headers.remove(CACHE_TAG);
+        let status = base.object.status;
+        let may_store =
+            httpcache::may_store(&http::Method::GET, &self.headers, status, &headers, &self.state.policy);
+        let storable = may_store.is_ok() && tags.is_ok();
+        let object = Object::new(NewObject {
+            url: self.url.clone(),
+            birth: later(&base.object.birth, fetch_birth),
+            tags: tags.unwrap_or_else(|_| base.object.tags.clone()),
+            tags_ignored,
+            status,
+            freshness: Freshness::of_response(status, &headers, request_time, now, &self.state.policy),
+            headers,
+            declared_length: base.object.declared_length,
+            content: Arc::clone(&base.object.content),
+        });
+        let keep = storable && is_kept(object.standing(&self.state.ledger));
+        landing.store(|| {
+            if keep {
+                self.state.shelf.insert(base.key, Arc::clone(&object));
+            } else {
+                self.state.shelf.remove_object(base.key, &base.object);
+            }
+        });
+        let sharing = match storable {
+            false => Sharing::Nobody,
+            true if object.freshness.is_fresh(now) => Sharing::Everyone(base.key),
+            true => Sharing::ThoseBefore,
+        };
+        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Validated, sharing }));
+    }
+
+    /// Streams the content to those who read it, and stores it when it is whole.
+    async fn take_content(&self, landing: &Landing, writer: Writer, mut body: Incoming, admitted: Admitted) {
+        let mut storing = StoringBytes { state: &self.state, bytes: 0 };
+        loop {
+            match tokio::time::timeout(self.state.config.body_timeout, body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(frame))) => {
+                    let data: Bytes = frame.into_data().unwrap_or_default();
+                    if admitted.key.is_some() {
+                        storing.add(data.len() as u64);
+                    }
+                    if writer.write(data).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(url = ?self.url, %error, "origin broke off");
+                    return;
+                }
+                Err(_) => {
+                    tracing::debug!(url = ?self.url, "origin fell silent");
+                    return;
+                }
+            }
+        }
+        let kept = writer.keeps_all();
+        writer.finish();
+        let Some(key) = admitted.key.filter(|_| kept) else { return };
+        landing.store(|| {
+            if is_kept(admitted.object.standing(&self.state.ledger)) {
+                self.state.shelf.insert(key, admitted.object);
+            }
+        });
+    }
+}
+
+/// A response that is to be stored under `key` once it is whole.
+struct Admitted {
+    object: Arc<Object>,
+    key: Option<ObjectKey>,
+}
+
+/// What a mark above born means for storing: invalidated is stored as stale already; deleted or unknowable is not.
+fn is_kept(standing: Standing) -> bool {
+    match standing {
+        Standing::Clear | Standing::Invalidated(_) => true,
+        Standing::Deleted(_) | Standing::BeyondHorizon => false,
+    }
+}
+
+fn later(stored: &Birth, fetched: Birth) -> Birth {
+    if Arc::ptr_eq(&stored.clock, &fetched.clock) && stored.born > fetched.born {
+        stored.clone()
+    } else {
+        fetched
+    }
+}
+
+/// Counts what is being stored, until it is.
+struct StoringBytes<'a> {
+    state: &'a State,
+    bytes: u64,
+}
+
+impl StoringBytes<'_> {
+    fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.state.storing_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for StoringBytes<'_> {
+    fn drop(&mut self) {
+        self.state.storing_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

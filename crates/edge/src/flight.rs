@@ -1,0 +1,396 @@
+//! Fetches under way, and who may wait for which.
+//!
+//! Each key has a slot: the fetches that were sent, newest last, and at most one that is yet to be sent. Whoever may
+//! not join a sent fetch waits for that next one, which is sent after they came. The rules are the purge protocol's
+//! ("Collapsed requests"):
+//!
+//! - a sent fetch is joined only under a valid lease, and the follower's `seen` is kept;
+//! - if it is above the fetch's born, the follower shares only what no purge since that born matches, which is known
+//!   for certain when the head with its tags is there;
+//! - the next fetch reads lease, `seen` and objects anew when it is sent, as a request that started then.
+
+use crate::body::Reader;
+use crate::object::{Birth, Object};
+use crate::shelf::ObjectKey;
+use parking_lot::Mutex;
+use purge::{Ledger, PurgeSeq, UrlKey, Verdict, ZoneClock};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot, watch};
+
+/// How many fetches of one object may be under way at once while the lease holds: one more for each purge that the
+/// earlier ones don't survive.
+pub(crate) const FETCHES_PER_OBJECT_MAX: usize = 4;
+
+/// The same while the edge is fenced.
+pub(crate) const FENCED_FETCHES_PER_OBJECT_MAX: usize = 1;
+
+/// How long a request waits for the head of a fetch that others sent, or that is yet to be sent.
+pub(crate) const FOLLOW_TIMEOUT: Duration = Duration::from_secs(60);
+
+const SHARDS: usize = 64;
+
+/// One fetch.
+pub(crate) struct Flight {
+    url: UrlKey,
+    /// Empty until it is sent and the sender has looked.
+    birth: OnceLock<Birth>,
+    state: watch::Sender<FlightState>,
+}
+
+/// How far a fetch has come, for those who wait.
+#[derive(Clone)]
+pub(crate) enum FlightState {
+    /// No head yet.
+    Waiting,
+    /// The head is there; content follows.
+    Arrived(Arc<Arrival>),
+    /// There will be none.
+    Failed(FetchFailure),
+}
+
+/// A response as its fetch brought it.
+pub(crate) struct Arrival {
+    pub(crate) object: Arc<Object>,
+    pub(crate) source: ArrivalSource,
+    pub(crate) sharing: Sharing,
+}
+
+/// Where the response came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArrivalSource {
+    /// A response of the origin.
+    Origin,
+    /// The origin answered 304: what was stored counts again.
+    Validated,
+    /// Another fetch had stored it before this one was sent.
+    Stored,
+}
+
+/// Who may share the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Only who sent the fetch.
+    Nobody,
+    /// Also those who came before the fetch was sent: it must be validated for each later use.
+    ThoseBefore,
+    /// All whose request selects this key.
+    Everyone(ObjectKey),
+}
+
+/// Why a fetch brought nothing. The names appear in `Cache-Status` and in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FetchFailure {
+    #[error("the origin could not be reached")]
+    Unreachable,
+    #[error("the origin did not answer in time")]
+    TimedOut,
+    #[error("the origin's answer is no HTTP")]
+    Malformed,
+    #[error("as many fetches as allowed are under way")]
+    TooManyFetches,
+    #[error("the fetch was broken off")]
+    Abandoned,
+    #[error("this edge speaks plain HTTP to origins; set the domain's OriginProtocol to HTTP")]
+    ProtocolUnsupported,
+}
+
+impl FetchFailure {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "origin-unreachable",
+            Self::TimedOut => "origin-timeout",
+            Self::Malformed => "origin-malformed",
+            Self::TooManyFetches => "too-many-fetches",
+            Self::Abandoned => "fetch-abandoned",
+            Self::ProtocolUnsupported => "origin-protocol-unsupported",
+        }
+    }
+}
+
+/// What a request is to do for its response.
+pub(crate) enum Boarding {
+    /// Send the fetch whose birth is the request's own reading.
+    Send(Landing),
+    /// Send the next fetch once it may go: see [`Flights::depart`].
+    SendNext(Landing),
+    /// Wait for a fetch.
+    Follow {
+        /// Which.
+        flight: Arc<Flight>,
+        /// Whether it was not sent yet.
+        before_sent: bool,
+    },
+}
+
+/// What a request has read, in the protocol's order, before it boards.
+pub(crate) struct Reading {
+    pub(crate) leased: bool,
+    pub(crate) clock: Arc<ZoneClock>,
+    pub(crate) seen: PurgeSeq,
+}
+
+#[derive(Default)]
+struct Slot {
+    sent: Vec<Arc<Flight>>,
+    next: Option<Arc<Flight>>,
+    /// Told each time a fetch of this slot ends.
+    ended: Arc<Notify>,
+}
+
+/// All fetches under way at this edge.
+pub(crate) struct Flights {
+    shards: Box<[Mutex<HashMap<ObjectKey, Slot>>]>,
+    /// How often an unsafe method went through, by shard of the URL's key: a fetch that was under way then is not
+    /// stored.
+    unsafe_requests: Box<[AtomicU64]>,
+}
+
+/// The duty to bring a flight to its end. Dropped early, it fails those who wait.
+pub(crate) struct Landing {
+    flights: Arc<Flights>,
+    /// `None` for a fetch that nobody else can join.
+    key: Option<ObjectKey>,
+    flight: Arc<Flight>,
+    /// The reader of whoever sent the fetch, registered before the first byte is written.
+    own_reader: Option<oneshot::Sender<Reader>>,
+    url_shard: usize,
+    unsafe_requests: u64,
+}
+
+impl Flights {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            unsafe_requests: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    fn shard(&self, key: ObjectKey) -> &Mutex<HashMap<ObjectKey, Slot>> {
+        &self.shards[key.shard(SHARDS)]
+    }
+
+    /// Finds the fetch that a request with this reading may join, or makes one.
+    pub(crate) fn board(
+        self: &Arc<Self>,
+        url_key: ObjectKey,
+        key: ObjectKey,
+        url: &UrlKey,
+        reading: &Reading,
+        ledger: &Ledger,
+    ) -> Boarding {
+        let mut shard = self.shard(key).lock();
+        let slot = shard.entry(key).or_default();
+        if reading.leased
+            && let Some(newest) = slot.sent.last()
+            && newest.may_be_joined(reading, ledger)
+        {
+            return Boarding::Follow { flight: Arc::clone(newest), before_sent: false };
+        }
+        if let Some(next) = &slot.next {
+            return Boarding::Follow { flight: Arc::clone(next), before_sent: true };
+        }
+        let flight = Flight::new(url);
+        let landing = |flight| self.landing(url_key, Some(key), flight);
+        if slot.sent.len() < sent_max(reading.leased) {
+            flight.set_birth(reading);
+            slot.sent.push(Arc::clone(&flight));
+            Boarding::Send(landing(flight))
+        } else {
+            slot.next = Some(Arc::clone(&flight));
+            Boarding::SendNext(landing(flight))
+        }
+    }
+
+    /// A fetch of a request's own, which nobody joins.
+    pub(crate) fn alone(self: &Arc<Self>, url_key: ObjectKey, url: &UrlKey, reading: &Reading) -> Landing {
+        let flight = Flight::new(url);
+        flight.set_birth(reading);
+        self.landing(url_key, None, flight)
+    }
+
+    fn landing(self: &Arc<Self>, url_key: ObjectKey, key: Option<ObjectKey>, flight: Arc<Flight>) -> Landing {
+        let url_shard = url_key.shard(SHARDS);
+        let unsafe_requests = self.unsafe_requests[url_shard].load(Ordering::Acquire);
+        Landing { flights: Arc::clone(self), key, flight, own_reader: None, url_shard, unsafe_requests }
+    }
+
+    /// An unsafe method went through: nobody joins what was sent before, and nothing of it is stored.
+    pub(crate) fn detach(&self, url_key: ObjectKey) {
+        let mut shard = self.shard(url_key).lock();
+        self.unsafe_requests[url_key.shard(SHARDS)].fetch_add(1, Ordering::AcqRel);
+        if let Some(slot) = shard.get_mut(&url_key) {
+            slot.sent.clear();
+            slot.ended.notify_waiters();
+        }
+    }
+
+    /// The lowest born among the fetches under way, if any is under way.
+    pub(crate) fn lowest_born(&self) -> Option<PurgeSeq> {
+        let born = |flight: &Arc<Flight>| flight.birth.get().map(|birth| birth.born);
+        self.shards
+            .iter()
+            .filter_map(|shard| {
+                shard.lock().values().flat_map(|slot| slot.sent.iter()).filter_map(born).min()
+            })
+            .min()
+    }
+}
+
+fn sent_max(leased: bool) -> usize {
+    if leased { FETCHES_PER_OBJECT_MAX } else { FENCED_FETCHES_PER_OBJECT_MAX }
+}
+
+impl Flight {
+    fn new(url: &UrlKey) -> Arc<Self> {
+        Arc::new(Self {
+            url: url.clone(),
+            birth: OnceLock::new(),
+            state: watch::Sender::new(FlightState::Waiting),
+        })
+    }
+
+    fn set_birth(&self, reading: &Reading) {
+        let _ = self.birth.set(Birth { clock: Arc::clone(&reading.clock), born: reading.seen });
+    }
+
+    /// Whether it is worth waiting for this sent fetch. Before the head is there its tags aren't, so that this is a
+    /// first sieve; [`may_share`] decides.
+    fn may_be_joined(&self, reading: &Reading, ledger: &Ledger) -> bool {
+        match &*self.state.borrow() {
+            FlightState::Failed(_) => false,
+            FlightState::Arrived(arrival) => {
+                matches!(arrival.sharing, Sharing::Everyone(_))
+                    && arrival.object.content.can_be_joined()
+                    && may_share(&arrival.object, reading, ledger)
+            }
+            // The sender has not looked yet: what it will see, this request would see too.
+            FlightState::Waiting => self.birth.get().is_none_or(|birth| {
+                is_not_later(birth, reading)
+                    || ledger.judge_url_only(&birth.clock, &self.url, birth.born).verdict == Verdict::Clear
+            }),
+        }
+    }
+
+    /// Waits for the head.
+    pub(crate) async fn arrival(&self) -> Result<Arc<Arrival>, FetchFailure> {
+        let mut state = self.state.subscribe();
+        let waited = tokio::time::timeout(
+            FOLLOW_TIMEOUT,
+            state.wait_for(|state| !matches!(state, FlightState::Waiting)),
+        );
+        match waited.await {
+            Ok(Ok(state)) => match &*state {
+                FlightState::Arrived(arrival) => Ok(Arc::clone(arrival)),
+                FlightState::Failed(failure) => Err(*failure),
+                FlightState::Waiting => Err(FetchFailure::Abandoned),
+            },
+            Ok(Err(_)) => Err(FetchFailure::Abandoned),
+            Err(_) => Err(FetchFailure::TimedOut),
+        }
+    }
+}
+
+fn is_not_later(birth: &Birth, reading: &Reading) -> bool {
+    Arc::ptr_eq(&birth.clock, &reading.clock) && reading.seen <= birth.born
+}
+
+/// Whether a follower that read `reading` under a valid lease may share `object`, whose tags are known: its `seen` is
+/// not above the born, or no purge above the born matches. Every mark above born counts, also one above `seen`: it
+/// may hide one below.
+pub(crate) fn may_share(object: &Object, reading: &Reading, ledger: &Ledger) -> bool {
+    is_not_later(&object.birth, reading) || object.is_clear_since_birth(ledger)
+}
+
+impl Landing {
+    /// What those who wait hold.
+    pub(crate) fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.flight)
+    }
+
+    /// The promise of a reader that is registered before the first byte is written.
+    pub(crate) fn own_reader(&mut self) -> oneshot::Receiver<Reader> {
+        let (sender, receiver) = oneshot::channel();
+        self.own_reader = Some(sender);
+        receiver
+    }
+
+    /// The fetch's birth; `None` before it was sent.
+    pub(crate) fn birth(&self) -> Option<&Birth> {
+        self.flight.birth.get()
+    }
+
+    /// Waits until the next fetch may be sent, and marks it sent: from then on nobody joins it as if it were not.
+    /// Only afterwards may the sender read lease, clock, `seen` and objects, and call [`Self::set_birth`].
+    pub(crate) async fn depart(&self, is_leased: impl Fn() -> bool) {
+        let Some(key) = self.key else { return };
+        loop {
+            let ended = {
+                let mut shard = self.flights.shard(key).lock();
+                let slot = shard.entry(key).or_default();
+                if slot.sent.len() < sent_max(is_leased()) {
+                    slot.next = None;
+                    slot.sent.push(Arc::clone(&self.flight));
+                    return;
+                }
+                Arc::clone(&slot.ended).notified_owned()
+            };
+            ended.await;
+        }
+    }
+
+    /// The sender's reading, once it has departed.
+    pub(crate) fn set_birth(&self, reading: &Reading) {
+        self.flight.set_birth(reading);
+    }
+
+    /// Hands the head to all who wait, and its own reader to the sender.
+    pub(crate) fn arrive(&mut self, arrival: Arc<Arrival>) {
+        if let Some(own) = self.own_reader.take()
+            && let Some(reader) = arrival.object.content.reader(0, None)
+        {
+            // Gone already: the reader is dropped with the message.
+            let _ = own.send(reader);
+        }
+        self.flight.state.send_replace(FlightState::Arrived(arrival));
+    }
+
+    /// Tells all who wait that nothing comes.
+    pub(crate) fn fail(self, failure: FetchFailure) {
+        self.flight.state.send_replace(FlightState::Failed(failure));
+    }
+
+    /// Runs `store` while nobody else can store under this key, unless an unsafe method went through.
+    pub(crate) fn store(&self, store: impl FnOnce()) {
+        let _slot = self.key.map(|key| self.flights.shard(key).lock());
+        if self.flights.unsafe_requests[self.url_shard].load(Ordering::Acquire) == self.unsafe_requests {
+            store();
+        }
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.flight.state.send_if_modified(|state| {
+            let waiting = matches!(state, FlightState::Waiting);
+            if waiting {
+                *state = FlightState::Failed(FetchFailure::Abandoned);
+            }
+            waiting
+        });
+        let Some(key) = self.key else { return };
+        let mut shard = self.flights.shard(key).lock();
+        if let Some(slot) = shard.get_mut(&key) {
+            slot.sent.retain(|flight| !Arc::ptr_eq(flight, &self.flight));
+            if slot.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, &self.flight)) {
+                slot.next = None;
+            }
+            slot.ended.notify_waiters();
+            if slot.sent.is_empty() && slot.next.is_none() {
+                shard.remove(&key);
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Following the purge log on one edge, and renewing its lease.
+//!
+//! Owns the position applied so far; nothing else writes the ledger. Invariants: an acknowledgement leaves, and a
+//! lease is taken, only after every lookup can see the entries; a lease runs from the moment its ping was sent.
+//! Does not know HTTP or the store.
+
+use crate::listen::ended;
+use crate::state::{NoRandomness, State, random};
+use feed::{EdgeLink, EdgeToControl, Feed, Grant, Hello, LinkBroken, MemberId, Ping, ToEdge};
+use purge::{ApplyError, Epoch, LogEntry, PurgeSeq};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+use zone::ZoneTable;
+
+/// How many entries that came too early are kept; more are dropped and asked for again.
+const EARLY_ENTRIES_MAX: usize = 4096;
+
+/// How many pings may be without an answer; older ones are given up.
+const PINGS_MAX: usize = 8;
+
+/// How long the edge waits between pings before it knows the length of a lease.
+const FIRST_PING_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The first and the longest wait before a broken link is opened again.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Why a link ended.
+enum Ended {
+    Broken,
+    /// The process must join anew under another id.
+    NotMember,
+    Shutdown,
+}
+
+struct Follower {
+    state: Arc<State>,
+    member: MemberId,
+    /// Pings without an answer: nonce and when each was sent, on the boot clock.
+    pings: VecDeque<(u64, Duration)>,
+    next_nonce: u64,
+    /// A grant whose head is not applied yet: the head, and until when the lease would run.
+    waiting: Option<(Epoch, PurgeSeq, Duration)>,
+    early: BTreeMap<PurgeSeq, LogEntry>,
+    ping_interval: Duration,
+    /// Where the last request for missing entries began, so that one gap is asked for once a link and ping.
+    wanted: Option<PurgeSeq>,
+}
+
+/// Follows for as long as the edge lives: opens a link, and another when it breaks. Gives up the lease at the end.
+pub(crate) async fn run<F: Feed>(
+    state: Arc<State>,
+    feed: F,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), NoRandomness> {
+    let mut follower = Follower {
+        member: MemberId::from_random(random()?),
+        pings: VecDeque::new(),
+        next_nonce: u64::from_be_bytes(random()?),
+        waiting: None,
+        early: BTreeMap::new(),
+        ping_interval: FIRST_PING_INTERVAL,
+        wanted: None,
+        state,
+    };
+    let mut wait = REOPEN.0;
+    while !*shutdown.borrow() {
+        match feed.open().await {
+            Ok(mut link) => {
+                wait = REOPEN.0;
+                match follower.follow(&mut link, &mut shutdown).await {
+                    Ended::Shutdown => {
+                        follower.state.lease.give_up();
+                        let _ = link.send(EdgeToControl::Leave).await;
+                        break;
+                    }
+                    Ended::NotMember => {
+                        info!(member = %follower.member, "no member any more, joining anew");
+                        follower.member = MemberId::from_random(random()?);
+                    }
+                    Ended::Broken => warn!("feed broke, opening it again"),
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "no feed");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = ended(&mut shutdown) => {}
+        }
+        wait = (wait * 2).min(REOPEN.1);
+    }
+    follower.state.lease.give_up();
+    Ok(())
+}
+
+impl Follower {
+    async fn follow(&mut self, link: &mut EdgeLink, shutdown: &mut watch::Receiver<bool>) -> Ended {
+        self.wanted = None;
+        self.pings.clear();
+        let (epoch, applied) = self.position();
+        let edge_name = self.state.config.name.clone();
+        let hello = Hello { member: self.member, edge_name, epoch, applied };
+        if link.send(EdgeToControl::Hello(hello)).await.is_err() {
+            return Ended::Broken;
+        }
+        let mut next_ping = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = ended(shutdown) => return Ended::Shutdown,
+                () = tokio::time::sleep_until(next_ping) => {
+                    next_ping = tokio::time::Instant::now() + self.ping_interval;
+                    if self.ping(link).await.is_err() {
+                        return Ended::Broken;
+                    }
+                }
+                message = link.receive() => {
+                    let Some(message) = message else { return Ended::Broken };
+                    match self.receive(link, message).await {
+                        Ok(None) => {}
+                        Ok(Some(ended)) => return ended,
+                        Err(LinkBroken) => return Ended::Broken,
+                    }
+                }
+            }
+        }
+    }
+
+    fn position(&self) -> (Option<Epoch>, PurgeSeq) {
+        match self.state.ledger.position() {
+            Some((epoch, applied)) => (Some(epoch), applied),
+            None => (None, PurgeSeq::ZERO),
+        }
+    }
+
+    async fn ping(&mut self, link: &EdgeLink) -> Result<(), LinkBroken> {
+        // A whole interval has passed since the last ping: a gap still open is asked for again.
+        self.wanted = None;
+        if self.waiting.is_some() || !self.early.is_empty() {
+            self.want(link).await?;
+        }
+        let nonce = self.next_nonce;
+        self.next_nonce = self.next_nonce.wrapping_add(1);
+        let (epoch, applied) = self.position();
+        if self.pings.len() == PINGS_MAX {
+            self.pings.pop_front();
+        }
+        // Before it leaves: the lease counts from here.
+        self.pings.push_back((nonce, (self.state.clocks.boot)()));
+        link.send(EdgeToControl::Ping(Ping { nonce, epoch, applied })).await
+    }
+
+    async fn want(&mut self, link: &EdgeLink) -> Result<(), LinkBroken> {
+        let (epoch, applied) = self.position();
+        if epoch.is_none() || self.wanted == Some(applied) {
+            return Ok(());
+        }
+        self.wanted = Some(applied);
+        debug!(after = %applied, "asking for missing entries");
+        link.send(EdgeToControl::Want { after: applied }).await
+    }
+
+    async fn receive(&mut self, link: &EdgeLink, message: ToEdge) -> Result<Option<Ended>, LinkBroken> {
+        match message {
+            ToEdge::Entries { epoch, entries } => self.apply(link, epoch, entries).await?,
+            ToEdge::Grant(grant) => self.grant(link, grant).await?,
+            ToEdge::NotMember { nonce } => {
+                if self.pings.iter().any(|(sent, _)| *sent == nonce) {
+                    return Ok(Some(Ended::NotMember));
+                }
+            }
+            ToEdge::Zones { version, zones } => {
+                debug!(version, zones = zones.len(), "configuration");
+                *self.state.zones.write() = Arc::new(ZoneTable::new(version, zones));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn apply(
+        &mut self,
+        link: &EdgeLink,
+        epoch: Epoch,
+        entries: Vec<LogEntry>,
+    ) -> Result<(), LinkBroken> {
+        let before = self.state.ledger.applied();
+        match self.state.ledger.apply(epoch, &entries) {
+            Ok(_) => {}
+            Err(ApplyError::Gap { .. } | ApplyError::WrongEpoch { followed: None, .. }) => {
+                self.early.extend(entries.into_iter().map(|entry| (entry.seq, entry)));
+                while self.early.len() > EARLY_ENTRIES_MAX {
+                    self.early.pop_last();
+                }
+                self.want(link).await?;
+            }
+            // Of a log that is not followed any more, or not yet: the next grant tells which.
+            Err(ApplyError::WrongEpoch { followed: Some(_), .. }) => return Ok(()),
+        }
+        self.applied(link, before).await
+    }
+
+    /// Applies what came early and fits now, acknowledges, and takes the lease that waited for it.
+    async fn applied(&mut self, link: &EdgeLink, before: PurgeSeq) -> Result<(), LinkBroken> {
+        let Some((epoch, _)) = self.state.ledger.position() else { return Ok(()) };
+        while let Some((seq, entry)) = self.early.pop_first() {
+            if seq > self.state.ledger.applied().next() {
+                self.early.insert(seq, entry);
+                break;
+            }
+            if let Err(error) = self.state.ledger.apply(epoch, &[entry]) {
+                debug!(%error, "early entry not applied");
+            }
+        }
+        let applied = self.state.ledger.applied();
+        if let Some((of, head, until)) = self.waiting
+            && of == epoch
+            && head <= applied
+        {
+            self.waiting = None;
+            self.state.lease.extend(until);
+        }
+        if applied > before {
+            let count = applied.number() - before.number();
+            self.state.counters.entries_applied.fetch_add(count, Ordering::Relaxed);
+            self.wanted = None;
+            link.send(EdgeToControl::Acknowledge { epoch, applied }).await?;
+        }
+        Ok(())
+    }
+
+    async fn grant(&mut self, link: &EdgeLink, grant: Grant) -> Result<(), LinkBroken> {
+        let Some(index) = self.pings.iter().position(|(nonce, _)| *nonce == grant.nonce) else {
+            debug!(nonce = grant.nonce, "grant for no ping of this process");
+            return Ok(());
+        };
+        let Some((_, sent_at)) = self.pings.remove(index) else { return Ok(()) };
+        self.ping_interval = grant.lease / self.state.config.pings_per_lease.max(1);
+        let (epoch, applied) = self.position();
+        if epoch != Some(grant.epoch) || applied.next() < grant.first_retained {
+            // Not every entry can be had: a comparison with the head, not a clearing.
+            match self.state.ledger.jump(grant.epoch, grant.head) {
+                Ok(()) => info!(epoch = %grant.epoch, head = %grant.head, "jumped to the log's head"),
+                Err(error) => {
+                    warn!(%error, "grant refused");
+                    return Ok(());
+                }
+            }
+            self.early.retain(|seq, _| *seq > grant.head);
+            self.waiting = None;
+            if epoch.is_some_and(|epoch| epoch != grant.epoch) {
+                self.early.clear();
+            }
+        }
+        let until = sent_at + grant.lease;
+        self.waiting = Some((grant.epoch, grant.head, until));
+        let before = if epoch == Some(grant.epoch) { applied } else { PurgeSeq::ZERO };
+        self.applied(link, before).await
+    }
+}

@@ -1,0 +1,202 @@
+//! A stored response: its header, which purges and hits look at, and its content.
+
+use crate::body::Content;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use httpcache::Freshness;
+use purge::{Ledger, PurgeSeq, Subject, Tags, UrlKey, Verdict, ZoneClock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What an object takes beside its content, its head and its URL, in bytes: a cautious estimate of the structures
+/// and the store's own tables.
+const OBJECT_OVERHEAD_BYTES: u64 = 512;
+
+/// When a fetch began, in the log's terms: the `seen` of the request that sent it, and the clock it held then. A
+/// position under another clock says nothing (another epoch's counts as 0).
+#[derive(Clone)]
+pub(crate) struct Birth {
+    pub(crate) clock: Arc<ZoneClock>,
+    pub(crate) born: PurgeSeq,
+}
+
+/// A response with its place in the log. Never changed: whatever changes born or tags makes a new `Object` over the
+/// same content, with a `checked` of its own, so that no older walk vouches for it.
+pub(crate) struct Object {
+    pub(crate) url: UrlKey,
+    pub(crate) birth: Birth,
+    /// The position up to which a walk's outcome is recorded here.
+    checked: AtomicU64,
+    /// The highest `invalidate` that a walk found; 0 is none.
+    invalidated: AtomicU64,
+    pub(crate) tags: Tags,
+    /// How many tags of the last response were ignored.
+    pub(crate) tags_ignored: usize,
+    pub(crate) status: StatusCode,
+    pub(crate) head: PackedHead,
+    pub(crate) freshness: Freshness,
+    /// The length that the origin declared, if it did.
+    pub(crate) declared_length: Option<u64>,
+    pub(crate) content: Arc<Content>,
+}
+
+/// What purges leave of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The HTTP freshness rules decide.
+    Clear,
+    /// Stale by a purge: never served unvalidated.
+    Invalidated(PurgeSeq),
+    /// Gone by a purge.
+    Deleted(PurgeSeq),
+    /// Gone, since the edge cannot know.
+    BeyondHorizon,
+}
+
+/// The parts of a new object.
+pub(crate) struct NewObject {
+    pub(crate) url: UrlKey,
+    pub(crate) birth: Birth,
+    pub(crate) tags: Tags,
+    pub(crate) tags_ignored: usize,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) freshness: Freshness,
+    pub(crate) declared_length: Option<u64>,
+    pub(crate) content: Arc<Content>,
+}
+
+impl Object {
+    pub(crate) fn new(parts: NewObject) -> Arc<Self> {
+        Arc::new(Self {
+            url: parts.url,
+            checked: AtomicU64::new(parts.birth.born.number()),
+            birth: parts.birth,
+            invalidated: AtomicU64::new(0),
+            tags: parts.tags,
+            tags_ignored: parts.tags_ignored,
+            status: parts.status,
+            head: PackedHead::pack(&parts.headers),
+            freshness: parts.freshness,
+            declared_length: parts.declared_length,
+            content: parts.content,
+        })
+    }
+
+    /// Holds the object against the ledger. While nothing was purged in its zone this is one atomic load beside the
+    /// object's own; otherwise the marks are walked once, and the outcome is kept.
+    pub(crate) fn standing(&self, ledger: &Ledger) -> Standing {
+        let checked = PurgeSeq::new(self.checked.load(Ordering::Acquire));
+        if !self.birth.clock.has_nothing_after(checked) {
+            let judgement = ledger.judge(self.subject(), self.birth.born, checked);
+            match judgement.verdict {
+                Verdict::Deleted(seq) => return Standing::Deleted(seq),
+                Verdict::BeyondHorizon => return Standing::BeyondHorizon,
+                Verdict::Invalidated(seq) => {
+                    // The outcome first: whoever reads the higher `checked` reads it too.
+                    self.invalidated.fetch_max(seq.number(), Ordering::AcqRel);
+                    self.checked.fetch_max(judgement.walked_at.number(), Ordering::AcqRel);
+                }
+                Verdict::Clear => {
+                    self.checked.fetch_max(judgement.walked_at.number(), Ordering::AcqRel);
+                }
+            }
+        }
+        match self.invalidated.load(Ordering::Acquire) {
+            0 => Standing::Clear,
+            seq => Standing::Invalidated(PurgeSeq::new(seq)),
+        }
+    }
+
+    /// The same, and lets the outcome count up to `swept_to`, every mark up to which was applied before the walk.
+    pub(crate) fn sweep(&self, ledger: &Ledger, swept_to: PurgeSeq) -> Standing {
+        let standing = self.standing(ledger);
+        if matches!(standing, Standing::Clear | Standing::Invalidated(_)) && !self.birth.clock.is_retired() {
+            self.checked.fetch_max(swept_to.number(), Ordering::AcqRel);
+        }
+        standing
+    }
+
+    /// Whether no purge above its born matches it and its born is not below the horizon: what a request that came
+    /// later than its fetch asks before it shares.
+    pub(crate) fn is_clear_since_birth(&self, ledger: &Ledger) -> bool {
+        ledger.judge(self.subject(), self.birth.born, self.birth.born).verdict == Verdict::Clear
+    }
+
+    /// What it takes in the store, in bytes.
+    pub(crate) fn weight(&self) -> u64 {
+        let content = self.content.whole().map_or(0, |pieces| pieces.length());
+        let tags = self.tags.as_header_value().len() as u64;
+        OBJECT_OVERHEAD_BYTES
+            + content
+            + self.head.packed.len() as u64
+            + self.url.path_and_query().len() as u64
+            + tags
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags }
+    }
+}
+
+/// The headers of a stored response in one allocation: for each field two lengths, the name, the value.
+pub(crate) struct PackedHead {
+    packed: Bytes,
+}
+
+impl PackedHead {
+    pub(crate) fn pack(headers: &HeaderMap) -> Self {
+        let length = headers.iter().map(|(name, value)| 6 + name.as_str().len() + value.len()).sum();
+        let mut packed = BytesMut::with_capacity(length);
+        for (name, value) in headers {
+            let name = name.as_str().as_bytes();
+            // The server that parsed them allows neither a name of 64 KiB nor a value of 4 GiB.
+            let (Ok(name_length), Ok(value_length)) = (u16::try_from(name.len()), u32::try_from(value.len()))
+            else {
+                continue;
+            };
+            packed.put_u16(name_length);
+            packed.put_u32(value_length);
+            packed.extend_from_slice(name);
+            packed.extend_from_slice(value.as_bytes());
+        }
+        Self { packed: packed.freeze() }
+    }
+
+    /// The headers again. Values share the one allocation.
+    pub(crate) fn unpack(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(16);
+        let mut at = 0;
+        while let Some(lengths) = self.packed.get(at..at + 6) {
+            let name_length = usize::from(u16::from_be_bytes([lengths[0], lengths[1]]));
+            let value_length = u32::from_be_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
+            let name_end = at + 6 + name_length;
+            let value = self.packed.slice(name_end..name_end + value_length);
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(&self.packed[at + 6..name_end]),
+                HeaderValue::from_maybe_shared(value),
+            ) {
+                headers.append(name, value);
+            }
+            at = name_end + value_length;
+        }
+        headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header;
+
+    #[test]
+    fn a_packed_head_unpacks_to_the_same_fields() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ETAG, HeaderValue::from_static("\"1\""));
+        headers.append("x-a", HeaderValue::from_static("1"));
+        headers.append("x-a", HeaderValue::from_static(""));
+        headers.append("x-b", HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!(PackedHead::pack(&headers).unpack(), headers);
+        assert_eq!(PackedHead::pack(&HeaderMap::new()).unpack(), HeaderMap::new());
+    }
+}

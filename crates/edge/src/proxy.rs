@@ -1,0 +1,391 @@
+//! One request from its arrival to its answer.
+//!
+//! The order is the purge protocol's: lease and `seen` ([`State::read`]), then objects, then fetches under way, then
+//! marks. Whoever can't be served by what this pass found looks again from the top, with a new reading.
+
+use crate::body::Reader;
+use crate::fetch::{Base, Job};
+use crate::flight::{Arrival, Boarding, FetchFailure, Landing, Reading, Sharing, may_share};
+use crate::object::Standing;
+use crate::origin::{OriginClient, RequestBodyError, locate, strip_conditions};
+use crate::respond::{
+    AnswerBody, Forwarded, Told, answer, answer_failure, answer_object, answer_refusal, told_arrival,
+    told_hit,
+};
+use crate::shelf::{Found, ObjectKey};
+use crate::state::{Counters, State};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use httpcache::{CacheStatus, ForwardReason, VIA_HOPS_MAX};
+use hyper::body::Incoming;
+use purge::UrlKey;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use zone::{HostName, Route, RouteRefusal};
+
+/// How often a request looks before it fetches for itself alone.
+const LOOKS_MAX: usize = 8;
+
+/// One worker's part in serving: the shared state and connections of its own.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    pub(crate) state: Arc<State>,
+    pub(crate) client: OriginClient,
+}
+
+/// A request that has a domain and a key.
+struct Asked {
+    request: Request<Incoming>,
+    route: Route,
+    url: UrlKey,
+    url_key: ObjectKey,
+    /// The client's fields without those of its hop and without its conditions.
+    headers: HeaderMap,
+}
+
+/// How a pass ended.
+enum Passed {
+    Answered(Response<AnswerBody>),
+    LookAgain,
+    /// Waiting for others leads nowhere.
+    FetchAlone,
+}
+
+impl Proxy {
+    /// Answers one request. Never fails: what goes wrong is an answer too.
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        Counters::count(&self.state.counters.requests);
+        let is_head = request.method() == Method::HEAD;
+        let asked = match self.route(request) {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                let Refusal { status, name, text } = refusal;
+                return answer_refusal(&self.state, is_head, status, name, &text);
+            }
+        };
+        let is_read = matches!(*asked.request.method(), Method::GET | Method::HEAD);
+        if !is_read || !asked.request.body().is_end_stream() {
+            return self.pass_on(asked).await;
+        }
+        let mut alone = false;
+        for look in 1..=LOOKS_MAX {
+            match self.look(&asked, alone || look == LOOKS_MAX).await {
+                Passed::Answered(response) => return response,
+                Passed::LookAgain => {}
+                Passed::FetchAlone => alone = true,
+            }
+        }
+        answer_failure(&self.state, is_head, FetchFailure::Abandoned)
+    }
+
+    fn route(&self, request: Request<Incoming>) -> Result<Asked, Refusal> {
+        let host = host_of(&request)?;
+        if httpcache::has_passed(request.headers(), &self.state.via)
+            || httpcache::via_hops(request.headers()) > VIA_HOPS_MAX
+        {
+            let text = "the request came back to this edge: the domain's origin points at the network itself";
+            return Err(Refusal::new(StatusCode::LOOP_DETECTED, "loop", text));
+        }
+        let table = Arc::clone(&self.state.zones.read());
+        let route = table.route(&host).map_err(|refusal| {
+            let (status, name) = match refusal {
+                RouteRefusal::UnknownHost => (StatusCode::NOT_FOUND, "unknown-host"),
+                RouteRefusal::ZonePaused => (StatusCode::SERVICE_UNAVAILABLE, "zone-paused"),
+                RouteRefusal::DomainOffline => (StatusCode::SERVICE_UNAVAILABLE, "domain-offline"),
+            };
+            Refusal::new(status, name, format!("{host}: {refusal}"))
+        })?;
+        let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let url = UrlKey::of_request(host, target)
+            .map_err(|error| Refusal::new(StatusCode::URI_TOO_LONG, "url", error.to_string()))?;
+        let url_key = self.state.shelf.url_key(&route.zone().id, &url);
+        let mut headers = httpcache::end_to_end(request.headers());
+        headers.remove(header::HOST);
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::EXPECT);
+        strip_conditions(&mut headers);
+        Ok(Asked { request, route, url, url_key, headers })
+    }
+
+    /// One pass over lease, `seen`, objects, fetches under way and marks.
+    async fn look(&self, asked: &Asked, alone: bool) -> Passed {
+        let state = &self.state;
+        let reading = state.read(&asked.route.zone().id);
+        let found = state.shelf.find(asked.url_key, &asked.url, &asked.headers).await;
+        let now = (state.clocks.wall)();
+        let (forwarded, base) = if reading.leased {
+            match self.judge(asked, &found, &reading, now) {
+                Judged::Fresh(response) => return response,
+                Judged::Forward(forwarded, base) => (forwarded, base),
+            }
+        } else {
+            // Fenced: nothing from the cache, and no condition either, since what was missed may be a delete.
+            Counters::count(&state.counters.fenced);
+            (Forwarded { reason: ForwardReason::Bypass, purged_by: None, fenced: true }, None)
+        };
+        let is_head = asked.request.method() == Method::HEAD;
+        if httpcache::is_only_if_cached(asked.request.headers()) {
+            let text = "nothing that may be served is stored, and the request allows nothing else";
+            let status = StatusCode::GATEWAY_TIMEOUT;
+            return Passed::Answered(answer_refusal(state, is_head, status, "only-if-cached", text));
+        }
+        let unshared = found.unshared_until.is_some_and(|until| now < until);
+        let (flight, mut before_sent, own) = if alone || unshared {
+            let landing = state.flights.alone(asked.url_key, &asked.url, &reading);
+            let (flight, own) = self.send(asked, landing, base, Some(reading.leased));
+            (flight, false, Some(own))
+        } else {
+            match state.flights.board(asked.url_key, found.key, &asked.url, &reading, &state.ledger) {
+                Boarding::Send(landing) => {
+                    let (flight, own) = self.send(asked, landing, base, Some(reading.leased));
+                    (flight, false, Some(own))
+                }
+                Boarding::SendNext(landing) => {
+                    let (flight, own) = self.send(asked, landing, None, None);
+                    (flight, true, Some(own))
+                }
+                Boarding::Follow { flight, before_sent } => (flight, before_sent, None),
+            }
+        };
+        let arrival = match flight.arrival().await {
+            Ok(arrival) => arrival,
+            Err(failure) => return Passed::Answered(answer_failure(state, is_head, failure)),
+        };
+        let collapsed = own.is_none();
+        if collapsed {
+            match self.share(asked, &arrival, &reading, &mut before_sent).await {
+                Ok(()) => Counters::count(&state.counters.collapsed),
+                Err(passed) => return passed,
+            }
+        }
+        let told = told_arrival(state, &arrival, forwarded, collapsed, reading.seen, now);
+        self.serve(asked, &arrival, own, told).await
+    }
+
+    fn judge(&self, asked: &Asked, found: &Found, reading: &Reading, now: std::time::SystemTime) -> Judged {
+        let state = &self.state;
+        let forward =
+            |reason, purged_by, base| Judged::Forward(Forwarded { reason, purged_by, fenced: false }, base);
+        let Some(object) = &found.object else {
+            let reason = if found.varies { ForwardReason::VaryMiss } else { ForwardReason::UriMiss };
+            return forward(reason, None, None);
+        };
+        let base = || Some(Base { key: found.key, object: Arc::clone(object) });
+        match object.standing(&state.ledger) {
+            Standing::Clear if object.freshness.is_fresh(now) => {
+                let told = told_hit(state, object, reading.seen, now);
+                match answer_object(state, &asked.request, object, None, told) {
+                    Some(response) => {
+                        Counters::count(&state.counters.hits);
+                        Judged::Fresh(Passed::Answered(response))
+                    }
+                    None => Judged::Fresh(Passed::LookAgain),
+                }
+            }
+            Standing::Clear => forward(ForwardReason::Stale, None, base()),
+            Standing::Invalidated(seq) => forward(ForwardReason::Stale, Some(seq), base()),
+            Standing::Deleted(seq) => {
+                state.shelf.remove_object(found.key, object);
+                forward(ForwardReason::Miss, Some(seq), None)
+            }
+            Standing::BeyondHorizon => {
+                state.shelf.remove_object(found.key, object);
+                forward(ForwardReason::Miss, None, None)
+            }
+        }
+    }
+
+    /// Sends a fetch in a task of its own, so that it goes on when this client leaves. `leased` is `None` for the
+    /// next fetch, which reads for itself.
+    fn send(
+        &self,
+        asked: &Asked,
+        mut landing: Landing,
+        base: Option<Base>,
+        leased: Option<bool>,
+    ) -> (Arc<crate::flight::Flight>, oneshot::Receiver<Reader>) {
+        let own = landing.own_reader();
+        let flight = landing.flight();
+        let job = Job {
+            state: Arc::clone(&self.state),
+            client: self.client.clone(),
+            route: asked.route.clone(),
+            url: asked.url.clone(),
+            url_key: asked.url_key,
+            headers: asked.headers.clone(),
+            version: asked.request.version(),
+        };
+        match leased {
+            Some(leased) => tokio::spawn(job.send(landing, base, leased)),
+            None => tokio::spawn(job.send_next(landing)),
+        };
+        (flight, own)
+    }
+
+    /// Whether a follower may share what arrived.
+    async fn share(
+        &self,
+        asked: &Asked,
+        arrival: &Arrival,
+        reading: &Reading,
+        before_sent: &mut bool,
+    ) -> Result<(), Passed> {
+        let key = match arrival.sharing {
+            Sharing::Nobody => return Err(Passed::FetchAlone),
+            Sharing::ThoseBefore if !*before_sent => return Err(Passed::FetchAlone),
+            Sharing::ThoseBefore => None,
+            Sharing::Everyone(key) => Some(key),
+        };
+        // Whoever came before the fetch was sent reads nothing older than itself. The others need more.
+        if !*before_sent && !may_share(&arrival.object, reading, &self.state.ledger) {
+            return Err(Passed::LookAgain);
+        }
+        let selects = self.state.shelf.find(asked.url_key, &asked.url, &asked.headers).await;
+        if key.is_some_and(|key| key != selects.key) || (key.is_none() && selects.varies) {
+            return Err(Passed::LookAgain);
+        }
+        Ok(())
+    }
+
+    async fn serve(
+        &self,
+        asked: &Asked,
+        arrival: &Arrival,
+        own: Option<oneshot::Receiver<Reader>>,
+        told: Told,
+    ) -> Passed {
+        let own = match own {
+            // What was stored already has no writer, and any reader will do.
+            Some(receiver) => receiver.await.ok(),
+            None => None,
+        };
+        match answer_object(&self.state, &asked.request, &arrival.object, own, told) {
+            Some(response) => Passed::Answered(response),
+            None => Passed::LookAgain,
+        }
+    }
+
+    /// Passes a request on that the cache has no part in, body and all.
+    async fn pass_on(&self, asked: Asked) -> Response<AnswerBody> {
+        let state = &self.state;
+        let method = asked.request.method().clone();
+        let body_max = state.config.request_body_bytes_max;
+        if asked.request.body().size_hint().lower() > body_max {
+            return body_too_large(state, body_max);
+        }
+        let Ok(_permit) = state.fetches.try_acquire() else {
+            return answer_failure(state, method == Method::HEAD, FetchFailure::TooManyFetches);
+        };
+        let request = match forward_request(state, &asked) {
+            Ok(request) => request,
+            Err(failure) => return answer_failure(state, method == Method::HEAD, failure),
+        };
+        let Asked { request: asked_request, route, url, url_key, .. } = asked;
+        let limited =
+            Limited::new(asked_request.into_body(), usize::try_from(body_max).unwrap_or(usize::MAX));
+        let exceeded = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let saw = Arc::clone(&exceeded);
+        let body = limited.map_err(move |error| match error.downcast::<hyper::Error>() {
+            Ok(error) => RequestBodyError::Broken(*error),
+            Err(_) => {
+                saw.store(true, std::sync::atomic::Ordering::Relaxed);
+                RequestBodyError::TooLarge
+            }
+        });
+        Counters::count(&state.counters.fetches);
+        let sent = self.client.send(request.map(|()| body.boxed_unsync())).await;
+        if exceeded.load(std::sync::atomic::Ordering::Relaxed) {
+            return body_too_large(state, body_max);
+        }
+        match sent {
+            Ok(response) => {
+                if httpcache::invalidates(&method, response.status()) {
+                    self.invalidate(&route, &url, url_key, response.headers());
+                }
+                pass_back(state, response)
+            }
+            Err(failure) => answer_failure(state, method == Method::HEAD, failure),
+        }
+    }
+
+    /// An unsafe method went through: what is stored for its target is not to be used (RFC 9111 §4.4).
+    fn invalidate(&self, route: &Route, url: &UrlKey, url_key: ObjectKey, response: &HeaderMap) {
+        let targets = httpcache::invalidation_targets(url.host().as_str(), url.path_and_query(), response);
+        let keys = targets
+            .iter()
+            .filter_map(|target| UrlKey::of_request(url.host().clone(), target).ok())
+            .map(|target| self.state.shelf.url_key(&route.zone().id, &target));
+        for key in keys.chain([url_key]) {
+            self.state.flights.detach(key);
+            self.state.shelf.remove(key);
+        }
+    }
+}
+
+enum Judged {
+    Fresh(Passed),
+    Forward(Forwarded, Option<Base>),
+}
+
+struct Refusal {
+    status: StatusCode,
+    name: &'static str,
+    text: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, name: &'static str, text: impl Into<String>) -> Self {
+        Self { status, name, text: text.into() }
+    }
+}
+
+/// The host asked for: of an absolute request target, or else of the one `Host` field (RFC 9112 §3.2).
+fn host_of(request: &Request<Incoming>) -> Result<HostName, Refusal> {
+    let bad = |text: String| Refusal::new(StatusCode::BAD_REQUEST, "bad-host", text);
+    let mut fields = request.headers().get_all(header::HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(bad("the request has more than one Host field".into()));
+    }
+    let text = match (request.uri().authority(), field) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(field)) => field.to_str().map_err(|_| bad("the Host field is no host name".into()))?,
+        (None, None) if request.version() == Version::HTTP_10 => {
+            return Err(bad(
+                "this edge serves many hosts: an HTTP/1.0 request needs a Host field, too".into()
+            ));
+        }
+        (None, None) => return Err(bad("the request has no Host field".into())),
+    };
+    HostName::parse(text).map_err(|error| bad(error.to_string()))
+}
+
+fn forward_request(state: &State, asked: &Asked) -> Result<Request<()>, FetchFailure> {
+    let (uri, host) = locate(&asked.route.domain().origin, asked.url.path_and_query())?;
+    let mut request = Request::new(());
+    *request.method_mut() = asked.request.method().clone();
+    *request.uri_mut() = uri;
+    let headers = request.headers_mut();
+    *headers = httpcache::end_to_end(asked.request.headers());
+    headers.remove(header::EXPECT);
+    headers.insert(header::HOST, host);
+    httpcache::append_via(headers, asked.request.version(), &state.via);
+    Ok(request)
+}
+
+fn pass_back(state: &State, response: Response<Incoming>) -> Response<AnswerBody> {
+    let (parts, body) = response.into_parts();
+    let mut headers = parts.headers;
+    httpcache::strip_hop_by_hop(&mut headers);
+    headers.remove(crate::fetch::CACHE_TAG);
+    let status =
+        CacheStatus::forwarded(&state.config.name, ForwardReason::Method).forward_status(parts.status);
+    let told = Told { status, eo: "MISS" };
+    answer(state, parts.status, headers, AnswerBody::PassedOn(body.boxed_unsync()), told)
+}
+
+fn body_too_large(state: &State, body_max: u64) -> Response<AnswerBody> {
+    let text = format!("the request's body may have at most {body_max} bytes");
+    answer_refusal(state, false, StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", &text)
+}

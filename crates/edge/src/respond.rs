@@ -1,0 +1,293 @@
+//! Answers to clients: from an object, or of the edge's own.
+
+use crate::body::{ContentError, Reader};
+use crate::flight::{Arrival, ArrivalSource, FetchFailure, Sharing};
+use crate::object::Object;
+use crate::state::State;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use httpcache::{CacheStatus, ForwardReason, Precondition, Resolved};
+use purge::PurgeSeq;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+/// EdgeOne's word for what the cache did.
+const EO_CACHE_STATUS: HeaderName = HeaderName::from_static("eo-cache-status");
+
+/// EdgeOne's number of one request.
+const EO_LOG_UUID: HeaderName = HeaderName::from_static("eo-log-uuid");
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// After how many seconds a client may try again when the edge has too much to do.
+const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("1");
+
+/// The body of an answer.
+pub(crate) enum AnswerBody {
+    Empty,
+    Own(Option<Bytes>),
+    Content(Reader),
+    PassedOn(UnsyncBoxBody<Bytes, hyper::Error>),
+}
+
+/// Why an answer broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    #[error("the origin broke off its response")]
+    Origin(#[from] hyper::Error),
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Content(reader) => {
+                let read = ready!(Pin::new(reader).poll_frame(cx));
+                Poll::Ready(read.map(|frame| frame.map_err(AnswerError::from)))
+            }
+            Self::PassedOn(body) => {
+                let read = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(read.map(|frame| frame.map_err(AnswerError::from)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Own(text) => text.is_none(),
+            Self::Content(reader) => reader.is_end_stream(),
+            Self::PassedOn(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Content(reader) => reader.size_hint(),
+            Self::PassedOn(body) => body.size_hint(),
+        }
+    }
+}
+
+/// How a request came to its response, in the words of RFC 9211 and of EdgeOne.
+pub(crate) struct Told {
+    pub(crate) status: CacheStatus,
+    pub(crate) eo: &'static str,
+}
+
+/// What a request was forwarded for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forwarded {
+    pub(crate) reason: ForwardReason,
+    /// The purge that was the reason, if one was.
+    pub(crate) purged_by: Option<PurgeSeq>,
+    pub(crate) fenced: bool,
+}
+
+/// Tells of a hit.
+pub(crate) fn told_hit(state: &State, object: &Object, seen: PurgeSeq, now: SystemTime) -> Told {
+    let status = CacheStatus::hit(&state.config.name)
+        .ttl_secs(object.freshness.ttl_secs(now))
+        .detail(&format!("seq={seen}"));
+    Told { status, eo: "HIT" }
+}
+
+/// Tells of a response that a fetch brought, one's own or another's.
+pub(crate) fn told_arrival(
+    state: &State,
+    arrival: &Arrival,
+    forwarded: Forwarded,
+    collapsed: bool,
+    seen: PurgeSeq,
+    now: SystemTime,
+) -> Told {
+    let (forward_status, eo) = match arrival.source {
+        ArrivalSource::Origin => (Some(arrival.object.status), "MISS"),
+        ArrivalSource::Validated => (Some(StatusCode::NOT_MODIFIED), "RefreshHit"),
+        ArrivalSource::Stored => (None, "HIT"),
+    };
+    let mut status = CacheStatus::forwarded(&state.config.name, forwarded.reason);
+    if let Some(forward_status) = forward_status {
+        status = status.forward_status(forward_status);
+    }
+    if arrival.sharing != Sharing::Nobody {
+        status = status.ttl_secs(arrival.object.freshness.ttl_secs(now)).stored();
+    }
+    if collapsed {
+        status = status.collapsed();
+    }
+    Told { status: status.detail(&detail(forwarded, seen, arrival.object.tags_ignored)), eo }
+}
+
+fn detail(forwarded: Forwarded, seen: PurgeSeq, tags_ignored: usize) -> String {
+    let mut detail = format!("seq={seen}");
+    if let Some(purge) = forwarded.purged_by {
+        detail.push_str(&format!(" purged-by={purge}"));
+    }
+    if forwarded.fenced {
+        detail.push_str(" fenced");
+    }
+    if tags_ignored > 0 {
+        detail.push_str(&format!(" tags-ignored={tags_ignored}"));
+    }
+    detail
+}
+
+/// Answers with an object: the client's conditions and range are weighed against it here. `own` is the reader of
+/// whoever sent the fetch. `None` when the content's front is gone and the request must look again.
+pub(crate) fn answer_object<B>(
+    state: &State,
+    request: &Request<B>,
+    object: &Object,
+    own: Option<Reader>,
+    told: Told,
+) -> Option<Response<AnswerBody>> {
+    let now = (state.clocks.wall)();
+    let mut stored = object.head.unpack();
+    if !stored.contains_key(header::DATE) {
+        let date = httpdate::fmt_http_date(object.freshness.response_time);
+        stored.insert(header::DATE, HeaderValue::from_str(&date).ok()?);
+    }
+    stored.insert(header::AGE, httpcache::age_value(object.freshness.age(now)));
+    let is_head = request.method() == Method::HEAD;
+    if object.status == StatusCode::OK {
+        match httpcache::evaluate(request.method(), request.headers(), &stored) {
+            Precondition::Proceed => {}
+            Precondition::NotModified => {
+                let headers = httpcache::not_modified_headers(&stored);
+                return Some(answer(state, StatusCode::NOT_MODIFIED, headers, AnswerBody::Empty, told));
+            }
+            Precondition::PreconditionFailed => {
+                let body = AnswerBody::Own(None);
+                return Some(answer(state, StatusCode::PRECONDITION_FAILED, HeaderMap::new(), body, told));
+            }
+        }
+        stored.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    let length = object.content.whole().map(crate::body::Pieces::length).or(object.declared_length);
+    let (status, part) = match resolve_range(request, object, &stored, length) {
+        Resolved::Whole => (object.status, None),
+        Resolved::Part { first, last } => {
+            stored.insert(header::CONTENT_RANGE, httpcache::content_range(first, last, length?));
+            (StatusCode::PARTIAL_CONTENT, Some((first, last + 1)))
+        }
+        Resolved::Unsatisfiable => {
+            stored = HeaderMap::new();
+            stored.insert(header::CONTENT_RANGE, httpcache::content_range_unsatisfied(length?));
+            return Some(answer(
+                state,
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                stored,
+                AnswerBody::Own(None),
+                told,
+            ));
+        }
+    };
+    if let Some(length) = part.map(|(first, end)| end - first).or(length)
+        && !is_bodiless(status)
+    {
+        stored.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if is_head || is_bodiless(status) {
+        return Some(answer(state, status, stored, AnswerBody::Empty, told));
+    }
+    let reader = match (own, part) {
+        (Some(mut own), part) => {
+            if let Some((first, end)) = part {
+                own.narrow(first, end);
+            }
+            own
+        }
+        (None, part) => {
+            object.content.reader(part.map_or(0, |(first, _)| first), part.map(|(_, end)| end))?
+        }
+    };
+    Some(answer(state, status, stored, AnswerBody::Content(reader), told))
+}
+
+fn is_bodiless(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+fn resolve_range<B>(
+    request: &Request<B>,
+    object: &Object,
+    stored: &HeaderMap,
+    length: Option<u64>,
+) -> Resolved {
+    let Some(length) = length else { return Resolved::Whole };
+    let may_be_part = request.method() == Method::GET
+        && object.status == StatusCode::OK
+        && httpcache::if_range_holds(request.headers(), stored);
+    if !may_be_part {
+        return Resolved::Whole;
+    }
+    httpcache::resolve(httpcache::parse_range(request.headers()), length)
+}
+
+/// Puts the edge's own fields on an answer.
+pub(crate) fn answer(
+    state: &State,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: AnswerBody,
+    told: Told,
+) -> Response<AnswerBody> {
+    headers.append(CACHE_STATUS, told.status.to_value());
+    headers.insert(EO_CACHE_STATUS, HeaderValue::from_static(told.eo));
+    headers.insert(EO_LOG_UUID, HeaderValue::from(state.next_request_id()));
+    httpcache::append_via(&mut headers, http::Version::HTTP_11, &state.via);
+    headers.entry(header::SERVER).or_insert(HeaderValue::from_static("Everfresh"));
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// An answer of the edge's own: `name` is the reason for programs, `text` for people.
+pub(crate) fn answer_refusal(
+    state: &State,
+    is_head: bool,
+    status: StatusCode,
+    name: &str,
+    text: &str,
+) -> Response<AnswerBody> {
+    let told = Told { status: CacheStatus::named(&state.config.name).detail(name), eo: "MISS" };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let text = Bytes::from(format!("{} {name}: {text}\n", status.as_u16()));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECS);
+    }
+    let body = if is_head { AnswerBody::Empty } else { AnswerBody::Own(Some(text)) };
+    answer(state, status, headers, body, told)
+}
+
+/// The answer to a request whose fetch brought nothing.
+pub(crate) fn answer_failure(state: &State, is_head: bool, failure: FetchFailure) -> Response<AnswerBody> {
+    let status = match failure {
+        FetchFailure::Unreachable
+        | FetchFailure::Malformed
+        | FetchFailure::Abandoned
+        | FetchFailure::ProtocolUnsupported => StatusCode::BAD_GATEWAY,
+        FetchFailure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        FetchFailure::TooManyFetches => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    answer_refusal(state, is_head, status, failure.name(), &failure.to_string())
+}

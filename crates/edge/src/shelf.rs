@@ -1,0 +1,222 @@
+//! The memory store: objects by key, within a budget of bytes.
+//!
+//! The eviction policy is the library's (of the S3-FIFO and Clock-PRO kind). Content lies in pieces and is read
+//! through [`crate::body::Content`], which need not be in memory: a disk tier fits behind [`Shelf::find`], which is
+//! asynchronous for that reason.
+
+use crate::object::Object;
+use httpcache::VaryRule;
+use purge::UrlKey;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::SystemTime;
+use zone::ZoneId;
+
+/// What an entry that holds no object weighs, in bytes.
+const MARKER_BYTES: u64 = 256;
+
+/// The size of objects for which the store's tables are laid out at first.
+const TYPICAL_OBJECT_BYTES: u64 = 16 * 1024;
+
+/// Where an object is stored: a keyed hash of zone, URL and, where the response varies, of the request's fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ObjectKey(u128);
+
+impl ObjectKey {
+    /// Which of `count` shards it belongs to.
+    pub(crate) fn shard(self, count: usize) -> usize {
+        usize::try_from(self.0 % count as u128).unwrap_or(0)
+    }
+}
+
+/// What is stored under a key.
+#[derive(Clone)]
+pub(crate) enum Entry {
+    /// A response.
+    Object(Arc<Object>),
+    /// The responses of this URL vary: they are under keys of their own. The generation makes those keys, so that
+    /// forgetting this entry forgets them all.
+    Varies(Arc<VaryRule>, u64),
+    /// The last response could not be shared: until then requests don't wait for each other.
+    Unshared(SystemTime),
+}
+
+/// What a lookup found.
+#[derive(Clone)]
+pub(crate) struct Found {
+    /// The key of the variant that the request selects, as far as is known.
+    pub(crate) key: ObjectKey,
+    pub(crate) object: Option<Arc<Object>>,
+    /// Whether other variants may be there.
+    pub(crate) varies: bool,
+    /// Until when requests for this key don't wait for each other.
+    pub(crate) unshared_until: Option<SystemTime>,
+}
+
+pub(crate) struct Shelf {
+    cache: Cache<ObjectKey, Entry, ByWeight, BuildHasherDefault<KeyIsHash>>,
+    hasher: SipHasher13,
+}
+
+#[derive(Clone)]
+struct ByWeight;
+
+impl Weighter<ObjectKey, Entry> for ByWeight {
+    fn weight(&self, _key: &ObjectKey, entry: &Entry) -> u64 {
+        match entry {
+            Entry::Object(object) => object.weight(),
+            Entry::Varies(..) | Entry::Unshared(_) => MARKER_BYTES,
+        }
+    }
+}
+
+/// The keys are hashes already.
+#[derive(Default)]
+pub(crate) struct KeyIsHash(u64);
+
+impl Hasher for KeyIsHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = (key >> 64) as u64 ^ key as u64;
+    }
+}
+
+impl Shelf {
+    /// A store of at most `memory_bytes`, whose largest object has `object_bytes_max`. `hash_key` should be random.
+    pub(crate) fn new(memory_bytes: u64, object_bytes_max: u64, hash_key: [u8; 16]) -> Self {
+        // An object must fit into one shard; the library doubles or halves the number as it likes.
+        let shards = usize::try_from(memory_bytes / object_bytes_max.max(1) / 4).unwrap_or(1).clamp(1, 64);
+        let items = usize::try_from(memory_bytes / TYPICAL_OBJECT_BYTES).unwrap_or(usize::MAX).max(64);
+        let options = OptionsBuilder::new()
+            .shards(shards)
+            .estimated_items_capacity(items)
+            .weight_capacity(memory_bytes)
+            .build()
+            .expect("both capacities are given");
+        let cache = Cache::with_options(
+            options,
+            ByWeight,
+            BuildHasherDefault::default(),
+            DefaultLifecycle::default(),
+        );
+        Self { cache, hasher: SipHasher13::new_with_key(&hash_key) }
+    }
+
+    /// The key of a URL before it is known whether its responses vary.
+    pub(crate) fn url_key(&self, zone: &ZoneId, url: &UrlKey) -> ObjectKey {
+        let mut hasher = self.hasher;
+        hasher.write(zone.as_str().as_bytes());
+        hasher.write(url.host().as_str().as_bytes());
+        hasher.write(url.path_and_query().as_bytes());
+        ObjectKey(hasher.finish128().as_u128())
+    }
+
+    fn variant_key(&self, url_key: ObjectKey, generation: u64, selected: &[u8]) -> ObjectKey {
+        let mut hasher = self.hasher;
+        hasher.write_u8(1);
+        hasher.write_u128(url_key.0);
+        hasher.write_u64(generation);
+        hasher.write(selected);
+        ObjectKey(hasher.finish128().as_u128())
+    }
+
+    /// Finds what a request selects. `url` guards against two URLs with one key.
+    pub(crate) async fn find(&self, url_key: ObjectKey, url: &UrlKey, request: &http::HeaderMap) -> Found {
+        let mut found = Found { key: url_key, object: None, varies: false, unshared_until: None };
+        let mut entry = self.cache.get(&url_key);
+        if let Some(Entry::Varies(rule, generation)) = &entry {
+            found.varies = true;
+            let Some(selected) = rule.selects(request) else { return found };
+            found.key = self.variant_key(url_key, *generation, &selected);
+            entry = self.cache.get(&found.key);
+        }
+        match entry {
+            Some(Entry::Object(object)) if object.url == *url => found.object = Some(object),
+            Some(Entry::Unshared(until)) => found.unshared_until = Some(until),
+            Some(Entry::Object(_) | Entry::Varies(..)) | None => {}
+        }
+        found
+    }
+
+    /// The key under which a response with this `Vary` belongs, for a request with these fields. Remembers the rule.
+    /// `None` if no request can select it.
+    pub(crate) fn place(
+        &self,
+        url_key: ObjectKey,
+        rule: VaryRule,
+        request: &http::HeaderMap,
+        fresh_generation: u64,
+    ) -> Option<ObjectKey> {
+        let selected = rule.selects(request)?;
+        if rule == VaryRule::None {
+            return Some(url_key);
+        }
+        let generation = match self.cache.peek(&url_key) {
+            Some(Entry::Varies(known, generation)) if *known == rule => generation,
+            _ => {
+                self.cache.insert(url_key, Entry::Varies(Arc::new(rule), fresh_generation));
+                fresh_generation
+            }
+        };
+        Some(self.variant_key(url_key, generation, &selected))
+    }
+
+    /// Stores an object, unless one is there that was born later. Whoever calls holds the key's slot of flights.
+    pub(crate) fn insert(&self, key: ObjectKey, object: Arc<Object>) {
+        if let Some(Entry::Object(there)) = self.cache.peek(&key) {
+            let same_log = Arc::ptr_eq(&there.birth.clock, &object.birth.clock);
+            if same_log && there.birth.born > object.birth.born {
+                return;
+            }
+        }
+        self.cache.insert(key, Entry::Object(object));
+    }
+
+    /// Remembers that responses under this key can't be shared.
+    pub(crate) fn insert_unshared(&self, key: ObjectKey, until: SystemTime) {
+        if !matches!(self.cache.peek(&key), Some(Entry::Object(_))) {
+            self.cache.insert(key, Entry::Unshared(until));
+        }
+    }
+
+    /// Drops `object`, if it is still the one stored there.
+    pub(crate) fn remove_object(&self, key: ObjectKey, object: &Arc<Object>) {
+        self.cache
+            .remove_if(&key, |entry| matches!(entry, Entry::Object(there) if Arc::ptr_eq(there, object)));
+    }
+
+    /// Drops whatever is stored for a URL, all variants.
+    pub(crate) fn remove(&self, url_key: ObjectKey) {
+        self.cache.remove(&url_key);
+    }
+
+    /// Every object.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (ObjectKey, Arc<Object>)> + '_ {
+        self.cache.iter().filter_map(|(key, entry)| match entry {
+            Entry::Object(object) => Some((key, object)),
+            Entry::Varies(..) | Entry::Unshared(_) => None,
+        })
+    }
+
+    /// How many entries there are.
+    pub(crate) fn entry_count(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// How much they weigh, in bytes.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+}

@@ -1,0 +1,110 @@
+//! What all threads of one edge share.
+
+use crate::clock::Clocks;
+use crate::config::EdgeConfig;
+use crate::flight::{Flights, Reading};
+use crate::lease::Lease;
+use crate::shelf::Shelf;
+use httpcache::{Policy, ViaName};
+use parking_lot::RwLock;
+use purge::Ledger;
+use ring::rand::SecureRandom;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+use zone::{ZoneId, ZoneTable};
+
+/// One edge's state.
+pub(crate) struct State {
+    pub(crate) config: EdgeConfig,
+    pub(crate) clocks: Clocks,
+    pub(crate) ledger: Ledger,
+    pub(crate) lease: Lease,
+    pub(crate) zones: RwLock<Arc<ZoneTable>>,
+    pub(crate) shelf: Shelf,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) fetches: Semaphore,
+    pub(crate) fenced_fetches: Semaphore,
+    /// How much content is being stored right now, in bytes.
+    pub(crate) storing_bytes: AtomicU64,
+    pub(crate) policy: Policy,
+    pub(crate) via: ViaName,
+    pub(crate) counters: Counters,
+    request_ids: AtomicU64,
+}
+
+/// What an edge counts. All of them only grow.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests that clients sent.
+    pub requests: AtomicU64,
+    /// Answers from the cache without asking the origin.
+    pub hits: AtomicU64,
+    /// Requests sent to origins.
+    pub fetches: AtomicU64,
+    /// Answers that came with another request's fetch.
+    pub collapsed: AtomicU64,
+    /// Requests answered while the edge was fenced.
+    pub fenced: AtomicU64,
+    /// Purge entries applied.
+    pub entries_applied: AtomicU64,
+    /// Objects that sweeps removed.
+    pub swept: AtomicU64,
+    /// Full sweeps.
+    pub sweeps: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The system's randomness failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random numbers")]
+pub struct NoRandomness;
+
+/// Random bytes of the system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(bytes)
+}
+
+impl State {
+    pub(crate) fn new(config: EdgeConfig, clocks: Clocks) -> Result<Self, NoRandomness> {
+        let process: [u8; 4] = random()?;
+        let via = format!("everfresh-{:08x}", u32::from_be_bytes(process));
+        Ok(Self {
+            ledger: Ledger::new(random()?),
+            lease: Lease::default(),
+            zones: RwLock::default(),
+            shelf: Shelf::new(config.memory_bytes, config.object_bytes_max, random()?),
+            flights: Flights::new(),
+            fetches: Semaphore::new(config.fetches_max),
+            fenced_fetches: Semaphore::new(config.fenced_fetches_max),
+            storing_bytes: AtomicU64::new(0),
+            policy: Policy::default(),
+            via: ViaName::parse(&via).map_err(|_| NoRandomness)?,
+            counters: Counters::default(),
+            request_ids: AtomicU64::new(u64::from_be_bytes(random()?) >> 1),
+            config,
+            clocks,
+        })
+    }
+
+    /// Reads the lease, then the zone's clock, then `seen`: the protocol's order. What follows may look at objects,
+    /// at fetches under way and at marks.
+    pub(crate) fn read(&self, zone: &ZoneId) -> Reading {
+        let leased = self.lease.holds((self.clocks.boot)());
+        let clock = self.ledger.clock(zone);
+        let seen = self.ledger.applied();
+        Reading { leased, clock, seen }
+    }
+
+    /// A number for one request (`EO-LOG-UUID`); also serves as a generation of variants.
+    pub(crate) fn next_request_id(&self) -> u64 {
+        self.request_ids.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,61 @@
+//! The sweep: space comes back, and marks don't pile up.
+//!
+//! Walks the whole store in the background. What deletes matched goes, what invalidates matched is set stale in its
+//! header, all that stays counts as checked. Then the horizon rises and the marks up to it are forgotten. The horizon
+//! keeps the promise: whatever the sweep missed costs a fetch.
+
+use crate::object::Standing;
+use crate::state::{Counters, State};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// After how many objects the sweep lets others run.
+const OBJECTS_PER_TURN: usize = 512;
+
+/// How long fetches that began before the sweep may take before it goes on without them: they are then stored in
+/// vain, and fetched again.
+const FETCHES_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How often the sweep looks whether they have ended.
+const FETCHES_POLL: Duration = Duration::from_millis(250);
+
+/// Sweeps for as long as the edge lives.
+pub(crate) async fn run(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(state.config.sweep_interval).await;
+        if state.ledger.mark_count() > 0 {
+            sweep(&state).await;
+        }
+    }
+}
+
+/// One full sweep. Returns how many objects went.
+pub(crate) async fn sweep(state: &State) -> u64 {
+    let Some((epoch, swept_to)) = state.ledger.position() else { return 0 };
+    let mut removed = 0;
+    for (index, (key, object)) in state.shelf.objects().enumerate() {
+        if index % OBJECTS_PER_TURN == OBJECTS_PER_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+        match object.sweep(&state.ledger, swept_to) {
+            Standing::Clear | Standing::Invalidated(_) => {}
+            Standing::Deleted(_) | Standing::BeyondHorizon => {
+                state.shelf.remove_object(key, &object);
+                removed += 1;
+            }
+        }
+    }
+    let mut waited = Duration::ZERO;
+    while state.flights.lowest_born().is_some_and(|born| born < swept_to) && waited < FETCHES_WAIT_MAX {
+        tokio::time::sleep(FETCHES_POLL).await;
+        waited += FETCHES_POLL;
+    }
+    state.counters.swept.fetch_add(removed, Ordering::Relaxed);
+    Counters::count(&state.counters.sweeps);
+    match state.ledger.forget(epoch, swept_to) {
+        Ok(forgotten) => tracing::debug!(%swept_to, removed, forgotten, "swept"),
+        Err(error) => tracing::debug!(%error, "swept in vain"),
+    }
+    removed
+}
