@@ -16,6 +16,14 @@
 //! an earlier beginning asks less. Zone, host and prefix behave as the URL: known before the response.
 //! A message lost or late is a step not taken; a grant of another nonce is no step at all.
 //!
+//! **What it adds to the page's words**, each held by a mutant: who waited for a next fetch may share its 200, but
+//! shares its 304 only as a follower would, since the sender may have looked before a delete
+//! ([`Mutant::WaitedSharesNotModified`]); a walk reads the horizon after the marks
+//! ([`Mutant::HorizonBeforeWalk`]), and holds it against the `checked` it loaded with the header
+//! ([`Mutant::CheckedReloaded`]); joining anew raises the horizon first ([`Mutant::JumpHorizonLast`]); a sweep
+//! removes what lies below the horizon ([`Mutant::SweepVouchesBelowHorizon`]); a 304 that a delete keeps out takes
+//! the object along ([`Mutant::NotModifiedRefusedKeepsObject`]).
+//!
 //! **Argued on the protocol page, not modelled**: epochs, failover of the database, tiers, pieces, HEAD and
 //! 206, durable edges (disk, torn state), clones of a process, drift of clocks, memory ordering within a
 //! step, several zones (`last_seq` of one is `applied` of all its entries), stale-while-revalidate and

@@ -56,6 +56,8 @@ mutants! {
     NotModifiedTakesTags in tags,
     /// A 304 raises born to what is applied when it arrives.
     NotModifiedBornAtAnswer in sweeping,
+    /// A 304 that a delete keeps out leaves the object as it is.
+    NotModifiedRefusedKeepsObject in parallel,
     /// A 304 renews whichever variant is stored when it arrives.
     NotModifiedRenewsAnyVariant in parallel,
     /// After a delete the fetch is conditional, as after an invalidate.
@@ -66,6 +68,8 @@ mutants! {
     OldWalkVouches in headers,
     /// The horizon is read before the walk instead of after it, so that a sweep can drop the marks between.
     HorizonBeforeWalk in walking,
+    /// A walk holds the header it loaded against the `checked` that the stored object has by then.
+    CheckedReloaded in walking,
     /// The zone's last seq is raised before the marks are visible.
     LastSeqBeforeMarks in applying,
     /// `applied` is raised before the marks are visible.
@@ -86,8 +90,12 @@ mutants! {
     JumpDropsOnce in jumping,
     /// Who joins anew is content with `applied` and `last_seq`: what it holds counts on.
     JumpKeeps in jumping,
+    /// Who joins anew raises the horizon last, with `applied`.
+    JumpHorizonLast in jumping,
     /// The time of acceptance is read before the commit.
     TimeBeforeCommit in lease,
+    /// A task succeeds by time one tick too soon.
+    DeadlineShort in lease,
     /// The members are read before the commit.
     MembersCached in lease,
     /// Who is no member is granted a lease.

@@ -252,7 +252,7 @@ impl Protocol {
         state.edge.sweeping = None;
         match self.mutant {
             Some(Mutant::JumpDropsOnce) => state.replace_variant(None),
-            Some(Mutant::JumpKeeps) => {}
+            Some(Mutant::JumpKeeps | Mutant::JumpHorizonLast) => {}
             _ => state.edge.horizon = head,
         }
         if !self.scenario.apply_steps {
@@ -331,6 +331,7 @@ impl Protocol {
             }
         }
         for seq in 1..=state.head() {
+            let length = length - u8::from(self.has(Mutant::DeadlineShort));
             let by_time = now >= state.log[usize::from(seq) - 1].accepted_at + length;
             if by_time || self.acked(state, seq) {
                 state.success |= 1 << (seq - 1);
@@ -387,7 +388,12 @@ impl Protocol {
             Action::TakeLease => self.take_lease(state),
             Action::Marks => self.marks(state),
             Action::LastSeq => state.edge.last_seq = self.last_seq_target(state),
-            Action::Applied => state.edge.applied = self.applied_target(state),
+            Action::Applied => {
+                state.edge.applied = self.applied_target(state);
+                if self.has(Mutant::JumpHorizonLast) {
+                    state.edge.horizon = state.edge.dropped;
+                }
+            }
             Action::Jump => self.jump(state),
             Action::SweepWalks => self.sweep_walks(state),
             Action::SweepEnds => self.sweep_ends(state),

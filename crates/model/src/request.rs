@@ -173,7 +173,11 @@ impl Protocol {
     ) -> Option<Phase> {
         // Read after the marks: a sweep raises it before it drops them.
         let horizon = if self.has(Mutant::HorizonBeforeWalk) { loaded.horizon } else { state.edge.horizon };
-        let verdict = judge(&loaded.header, marks, horizon);
+        let mut header = loaded.header;
+        if let (true, Some(object)) = (self.has(Mutant::CheckedReloaded), state.edge.object) {
+            header.checked = object.checked;
+        }
+        let verdict = judge(&header, marks, horizon);
         let vouches = loaded.current || self.has(Mutant::OldWalkVouches);
         let checked = if self.has(Mutant::CheckedAfterWalk) { state.edge.last_seq } else { loaded.last_seq };
         if let (Verdict::Passes, true, Some(object)) = (verdict, vouches, &mut state.edge.object) {
@@ -348,7 +352,13 @@ impl Protocol {
         if stored.is_some() {
             let verdict = self.admission(state, born, tagged);
             if verdict == Verdict::Gone {
-                state.replace_variant(None);
+                // The object may be younger than the fetch, but the response's tags are the content's too.
+                match &mut state.edge.object {
+                    Some(object) if self.has(Mutant::NotModifiedRefusedKeepsObject) => {
+                        object.content.tag_since = content.tag_since;
+                    }
+                    _ => state.replace_variant(None),
+                }
                 return;
             }
             let born = base.born.max(born);
