@@ -170,15 +170,26 @@ impl Store {
                 .bind(job_id.as_str())
                 .fetch_all(&mut *tx)
                 .await?;
+        let (tasks, of_their_own, own_updated_ms): (i64, i64, Option<i64>) = sqlx::query_as(
+            "SELECT count(*), count(own_status), max(own_updated_ms) FROM tasks WHERE job_id = ?",
+        )
+        .bind(job_id.as_str())
+        .fetch_one(&mut *tx)
+        .await?;
+        // The only status a task can have of its own; a job of which nothing else is left has it too.
+        let (status, updated_ms) = match own_updated_ms {
+            Some(own_updated_ms) if tasks == of_their_own => (TaskStatus::Failed, own_updated_ms),
+            _ => (parse_status(row.try_get("status")?)?, row.try_get("updated_ms")?),
+        };
         Ok(Some(Job {
             job_id: job_id.clone(),
             first_seq: seq_of_column(row.try_get("first_seq")?),
             last_seq: seq_of_column(row.try_get("last_seq")?),
             kind: parse_kind(row.try_get("kind")?)?,
             method: parse_method(row.try_get("method")?)?,
-            status: parse_status(row.try_get("status")?)?,
+            status,
             created_ms: row.try_get("created_ms")?,
-            updated_ms: row.try_get("updated_ms")?,
+            updated_ms,
             zones: zones.iter().map(|zone| parse_zone(zone)).collect::<Result<_, _>>()?,
         }))
     }

@@ -3,7 +3,7 @@
 use crate::log::{self, ROWS_PER_INSERT, to_column};
 use crate::open::{commit, random};
 use crate::quota::{self, Accounts, ChargeRefusal, QuotaKind, quota_day};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, snapshot};
 use purge::{JobId, Method, PlannedTask, PurgeSeq, PurgeType, TaskStatus};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use std::collections::{BTreeMap, HashSet};
@@ -21,6 +21,9 @@ pub struct Recording {
     pub tasks: Vec<PlannedTask>,
     /// When it was taken, milliseconds since the Unix epoch: the tasks' CreateTime and the quota's day.
     pub now_ms: i64,
+    /// The version of the configuration by which hosts were found to belong to zones. A host that changed its zone
+    /// since would be purged where its content no longer is.
+    pub config_version: u64,
 }
 
 /// A job whose transaction has committed.
@@ -69,6 +72,9 @@ pub enum RecordError {
         /// How many the call has.
         asked: u32,
     },
+    /// The configuration is a newer one than the job was planned by: plan it again.
+    #[error("the configuration has changed since the job was planned")]
+    ConfigChanged,
     /// A task's zone is gone, or never was.
     #[error("there is no zone {0}")]
     ZoneNotFound(ZoneId),
@@ -104,9 +110,14 @@ impl Store {
     ) -> Result<Vec<Result<Recorded, RecordError>>, StoreError> {
         let mut tx = self.write().await?;
         // Everything is decided before anything is written, so a refused job has nothing to undo.
+        let version = snapshot::read_version(&mut tx).await?;
         let mut accounts = Accounts::new();
         let mut verdicts = Vec::with_capacity(group.len());
         for recording in group {
+            if recording.config_version != version {
+                verdicts.push(Err(RecordError::ConfigChanged));
+                continue;
+            }
             verdicts.push(charge(&mut tx, &mut accounts, recording, self.quota_day_offset_secs).await?);
         }
         let accepted: Vec<&Recording> =

@@ -51,7 +51,7 @@ impl Store {
     }
 }
 
-async fn read_version(db: &mut SqliteConnection) -> Result<u64, StoreError> {
+pub(crate) async fn read_version(db: &mut SqliteConnection) -> Result<u64, StoreError> {
     let version: i64 = sqlx::query_scalar("SELECT config_version FROM log").fetch_one(db).await?;
     Ok(version.cast_unsigned())
 }

@@ -7,7 +7,7 @@ mod suite;
 use proptest::prelude::*;
 use std::path::Path;
 use store::{MasterKey, OpenError, Store, StoreOptions};
-use suite::{Call, NOW_MS, record_one, urls, zone_named};
+use suite::{Call, NOW_MS, record_now, record_one, urls, zone_named};
 
 async fn open(dir: &Path) -> Result<Store, OpenError> {
     Store::open(StoreOptions::new(dir, MasterKey::new(&[1; 32]).unwrap())).await
@@ -27,6 +27,7 @@ async fn log_and_jobs() {
     on_sqlite(async |store| suite::a_quota_begins_anew_with_the_day(store).await).await;
     on_sqlite(async |store| suite::seqs_have_no_gap_under_concurrent_records(store).await).await;
     on_sqlite(async |store| suite::a_job_of_many_targets_keeps_them_all_in_order(store).await).await;
+    on_sqlite(async |store| suite::a_job_planned_by_an_old_configuration_is_refused(store).await).await;
     on_sqlite(async |store| suite::jobs_complete_once(store).await).await;
     on_sqlite(async |store| suite::tasks_are_found_by_every_filter(store).await).await;
     on_sqlite(async |store| suite::finished_jobs_are_forgotten_by_age(store).await).await;
@@ -79,7 +80,7 @@ async fn what_was_answered_is_there_after_a_reopening_and_spent_once() {
     // Dropped in the middle of a call, without closing: the group commits whole or not at all.
     let under_way = store.clone();
     let group = vec![urls(&zone, 500, NOW_MS), urls(&zone, 500, NOW_MS)];
-    let writer = tokio::spawn(async move { under_way.record(group).await });
+    let writer = tokio::spawn(async move { record_now(&under_way, group).await });
     tokio::task::yield_now().await;
     writer.abort();
     assert!(writer.await.is_err_and(|error| error.is_cancelled()));

@@ -61,11 +61,27 @@ pub(crate) fn urls(zone: &ZoneId, count: usize, now_ms: i64) -> Recording {
         let key = UrlKey::from_normalised(host("www.a.test"), &format!("/{i}")).unwrap();
         task(zone, &format!("http://www.a.test/{i}"), vec![Scope::Url(key)])
     };
-    Recording { kind: PurgeType::Url, method: Method::Delete, tasks: (0..count).map(url).collect(), now_ms }
+    Recording {
+        kind: PurgeType::Url,
+        method: Method::Delete,
+        tasks: (0..count).map(url).collect(),
+        now_ms,
+        config_version: 0,
+    }
+}
+
+/// Records a group as planned by the newest configuration.
+pub(crate) async fn record_now(
+    store: &Store,
+    mut group: Vec<Recording>,
+) -> Vec<Result<Recorded, RecordError>> {
+    let version = store.config_version().await.unwrap();
+    group.iter_mut().for_each(|recording| recording.config_version = version);
+    store.record(group).await
 }
 
 pub(crate) async fn record_one(store: &Store, recording: Recording) -> Result<Recorded, RecordError> {
-    store.record(vec![recording]).await.remove(0)
+    record_now(store, vec![recording]).await.remove(0)
 }
 
 async fn limit(store: &Store, zone: &ZoneId, kind: PurgeType, batch: u32, daily: u32) {
@@ -95,6 +111,7 @@ pub(crate) async fn entries_come_back_as_they_went_in(store: &Store) {
         method: Method::Delete,
         tasks: vec![task(&zone, "x", scopes.clone())],
         now_ms: NOW_MS,
+        config_version: 0,
     };
     let recorded = record_one(store, recording).await.unwrap();
     assert_eq!((recorded.first_seq, recorded.last_seq), (PurgeSeq::new(1), PurgeSeq::new(6)));
@@ -112,17 +129,16 @@ pub(crate) async fn a_group_shares_a_transaction_but_not_its_refusals(store: &St
     let gone = ZoneId::parse("zone-000000000000").unwrap();
     limit(store, &zone, PurgeType::Url, 3, 6).await;
     let empty = Recording { tasks: Vec::new(), ..urls(&zone, 0, NOW_MS) };
-    let answers = store
-        .record(vec![
-            urls(&zone, 3, NOW_MS),
-            urls(&zone, 4, NOW_MS),
-            urls(&gone, 1, NOW_MS),
-            urls(&zone, 2, NOW_MS),
-            empty,
-            urls(&zone, 2, NOW_MS),
-            urls(&zone, 1, NOW_MS),
-        ])
-        .await;
+    let group = vec![
+        urls(&zone, 3, NOW_MS),
+        urls(&zone, 4, NOW_MS),
+        urls(&gone, 1, NOW_MS),
+        urls(&zone, 2, NOW_MS),
+        empty,
+        urls(&zone, 2, NOW_MS),
+        urls(&zone, 1, NOW_MS),
+    ];
+    let answers = record_now(store, group).await;
     let seqs: Vec<_> = answers
         .iter()
         .map(|answer| answer.as_ref().ok().map(|job| (job.first_seq.number(), job.last_seq.number())))
@@ -167,7 +183,7 @@ pub(crate) async fn seqs_have_no_gap_under_concurrent_records(store: &Store) {
                 let mut ranges = Vec::new();
                 for round in 0..5 {
                     let group = (0..3).map(|i| urls(&zone, 1 + (writer + round + i) % 4, NOW_MS)).collect();
-                    for answer in store.record(group).await {
+                    for answer in record_now(&store, group).await {
                         let job = answer.unwrap();
                         ranges.push((job.first_seq.number(), job.last_seq.number()));
                     }
@@ -190,6 +206,17 @@ pub(crate) async fn seqs_have_no_gap_under_concurrent_records(store: &Store) {
     assert_eq!(range.head.head.number(), last);
     assert!(range.entries.iter().zip(1..).all(|(entry, seq)| entry.seq.number() == seq));
     assert_eq!(range.entries.len() as u64, last);
+}
+
+pub(crate) async fn a_job_planned_by_an_old_configuration_is_refused(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let config_version = store.config_version().await.unwrap();
+    let planned = Recording { config_version, ..urls(&zone, 1, NOW_MS) };
+    store.create_domain(domain(&zone, "www.a.test")).await.unwrap();
+    let answer = store.record(vec![planned.clone()]).await.remove(0);
+    assert!(matches!(answer, Err(RecordError::ConfigChanged)));
+    assert_eq!(available(store, &zone, PurgeType::Url, NOW_MS).await, 100_000);
+    record_one(store, planned).await.unwrap();
 }
 
 /// A large job takes several `INSERT`s; no row may be lost at their borders.
@@ -230,6 +257,7 @@ pub(crate) async fn tasks_are_found_by_every_filter(store: &Store) {
         method: Method::Invalidate,
         tasks: vec![of_host],
         now_ms: NOW_MS + 1500,
+        config_version: 0,
     };
     let second = record_one(store, second).await.unwrap();
     store
@@ -461,6 +489,8 @@ pub(crate) async fn what_is_deleted_leaves_the_caches_too(store: &Store) {
     assert!(entries.iter().all(|e| e.entry.method == Method::Delete && e.entry.zone == zone));
     // The job's own end does not make a success of tasks that the deletion overtook.
     store.complete_jobs(std::slice::from_ref(&job.job_id), TaskStatus::Success, NOW_MS + 10).await.unwrap();
+    let overtaken = store.job(&job.job_id).await.unwrap().unwrap();
+    assert_eq!((overtaken.status, overtaken.updated_ms), (TaskStatus::Failed, NOW_MS + 9));
     let query = TaskQuery { job_id: Some(job.job_id), limit: 10, ..TaskQuery::default() };
     let tasks = store.describe_tasks(&query).await.unwrap().tasks;
     assert!(tasks.iter().all(|task| task.status == TaskStatus::Failed && task.updated_ms == NOW_MS + 9));
@@ -523,7 +553,7 @@ pub(crate) async fn quotas_and_seqs_are_those_of_a_naive_count(store: &Store, gr
             let kind = if call.host_type { PurgeType::Host } else { PurgeType::Url };
             Recording { kind, ..urls(&zones[call.zone], call.count, NOW_MS + call.day * DAY_MS) }
         });
-        let answers = store.record(recordings.collect()).await;
+        let answers = record_now(store, recordings.collect()).await;
         for (call, answer) in group.iter().zip(answers) {
             let spent = used.entry((call.zone, call.host_type, call.day)).or_default();
             let fits = call.zone < 2 && (1..=BATCH).contains(&call.count) && *spent + call.count <= DAILY;
