@@ -54,6 +54,8 @@ mutants! {
     AdmissionWithoutWalk in parallel,
     /// A 304's tags replace those the object had.
     NotModifiedTakesTags in tags,
+    /// A 304 renews the header it was asked with, over what another 304 made of it meanwhile.
+    NotModifiedRenewsFromOld in parallel,
     /// A 304 raises born to what is applied when it arrives.
     NotModifiedBornAtAnswer in sweeping,
     /// A 304 that a delete keeps out leaves the object as it is.

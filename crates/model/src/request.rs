@@ -346,7 +346,8 @@ impl Protocol {
             validated: base.content.validated.max(flight.sent_at),
             tag_since: if tag { base.content.tag_since.min(flight.sent_at) } else { base.content.tag_since },
         };
-        let tagged = tag || (base.tagged && !self.has(Mutant::NotModifiedTakesTags));
+        let header = if self.has(Mutant::NotModifiedRenewsFromOld) { asked } else { base };
+        let tagged = tag || (header.tagged && !self.has(Mutant::NotModifiedTakesTags));
         self.share(state, at, born, (content, tagged, true));
         self.land(state, at);
         if stored.is_some() {
@@ -361,7 +362,7 @@ impl Protocol {
                 }
                 return;
             }
-            let born = base.born.max(born);
+            let born = header.born.max(born);
             state.edge.object = Some(self.admitted(state, born, tagged, verdict, content));
             state.replace_header();
         } else if self.has(Mutant::NotModifiedRenewsAnyVariant)
