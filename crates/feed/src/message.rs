@@ -21,6 +21,16 @@ impl MemberId {
         Self(u128::from_be_bytes(bytes))
     }
 
+    /// The member numbered `number`.
+    pub const fn new(number: u128) -> Self {
+        Self(number)
+    }
+
+    /// The number, for the boundary.
+    pub const fn number(self) -> u128 {
+        self.0
+    }
+
     /// Parses what `Display` writes.
     pub fn parse(text: &str) -> Result<Self, MemberIdError> {
         let well_formed =

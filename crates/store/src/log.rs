@@ -38,6 +38,8 @@ pub struct GrantBasis {
     pub epoch: Epoch,
     /// The last entry.
     pub head: PurgeSeq,
+    /// The first entry that is still there, or the next one to come when none is.
+    pub first_retained: PurgeSeq,
     /// Every member, leaving ones too.
     pub members: Vec<Member>,
 }
@@ -68,7 +70,7 @@ impl Store {
         let mut tx = self.read().await?;
         let head = read_head(&mut tx).await?;
         let members = members::read_all(&mut tx).await?;
-        Ok(GrantBasis { epoch: head.epoch, head: head.head, members })
+        Ok(GrantBasis { epoch: head.epoch, head: head.head, first_retained: head.first_retained, members })
     }
 
     /// The first entry recorded at `since_ms` or later; the next one to come when there is none.

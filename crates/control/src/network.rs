@@ -1,0 +1,212 @@
+//! The control plane's side of the purge protocol: members, leases, the log's tail, and when a task is done.
+//!
+//! Four loops, each woken by a signal and by a timer, each reading the state and moving it on, so that the path after
+//! a crash is the everyday path:
+//!
+//! - [`publish`] reads the log's tail and the configuration, for the links to hand on;
+//! - [`grant`] answers pings with what it read from the database after they arrived;
+//! - [`fold`] completes jobs, marks silent members leaving and removes those whose lease has run out;
+//! - [`link`], one for each edge, speaks with it.
+//!
+//! Clocks: waits are counted on the boot clock of this process, from readings made after the database was read. What
+//! an earlier process counted is counted anew.
+
+mod fold;
+mod grant;
+mod link;
+mod publish;
+
+use feed::{ControlLink, MemberId};
+use parking_lot::Mutex;
+use purge::{Epoch, PurgeSeq};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use store::{MemberState, Store, StoreError};
+use tokio::sync::{mpsc, watch};
+
+/// How many links wait to be taken.
+const ACCEPT_MAX: usize = 64;
+
+/// How many pings wait to be answered, and are answered with one read.
+const PINGS_MAX: usize = 1024;
+
+/// How many percent clocks may differ in speed.
+const DRIFT_PERCENT: u32 = 1;
+
+/// The settings of the network.
+#[derive(Clone, Copy)]
+pub struct NetworkSettings {
+    /// The length `L` of a lease. 100 ms to 10 minutes.
+    pub lease: Duration,
+    /// Time since boot, sleep included.
+    pub boot_clock: fn() -> Duration,
+    /// The wall clock, for times that people read.
+    pub wall_clock: fn() -> SystemTime,
+}
+
+/// What a lease may be set to.
+pub const LEASE_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
+
+/// The network as the rest of the control plane sees it. Clones share it.
+#[derive(Clone)]
+pub struct Network {
+    shared: Arc<Shared>,
+    accept: mpsc::Sender<ControlLink>,
+}
+
+/// One edge process, as the control plane knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeProgress {
+    /// What the operator calls the edge.
+    pub edge_name: String,
+    /// Which process.
+    pub member: MemberId,
+    /// The highest position it acknowledged in the log's epoch.
+    pub applied: PurgeSeq,
+    /// Whether it is leaving: it gets no lease any more.
+    pub leaving: bool,
+    /// When it joined, milliseconds since the Unix epoch.
+    pub joined_ms: i64,
+}
+
+struct Shared {
+    store: Store,
+    settings: NetworkSettings,
+    /// Counts up when the log, the configuration, members or acknowledgements changed. Carries no facts.
+    wake: watch::Sender<u64>,
+    /// Counts up when jobs were completed.
+    completed: watch::Sender<u64>,
+    tail: publish::Tail,
+    heard: Mutex<HashMap<MemberId, Heard>>,
+    pings: mpsc::Sender<grant::PendingPing>,
+}
+
+/// What this process heard of a member.
+#[derive(Clone, Copy)]
+struct Heard {
+    /// When last, on the boot clock.
+    at: Duration,
+    /// What it acknowledged, of which log.
+    acknowledged: Option<(Epoch, PurgeSeq)>,
+}
+
+impl Network {
+    /// Starts the loops on the current runtime. They end when `shutdown` turns true.
+    pub fn start(store: Store, settings: NetworkSettings, shutdown: watch::Receiver<bool>) -> Self {
+        let (pings, pending) = mpsc::channel(PINGS_MAX);
+        let (accept, links) = mpsc::channel(ACCEPT_MAX);
+        let shared = Arc::new(Shared {
+            store,
+            settings,
+            wake: watch::Sender::new(0),
+            completed: watch::Sender::new(0),
+            tail: publish::Tail::default(),
+            heard: Mutex::default(),
+            pings,
+        });
+        spawn(shutdown.clone(), publish::run(Arc::clone(&shared)));
+        spawn(shutdown.clone(), grant::run(Arc::clone(&shared), pending));
+        spawn(shutdown.clone(), fold::run(Arc::clone(&shared)));
+        spawn(shutdown.clone(), take_links(Arc::clone(&shared), links, shutdown));
+        Self { shared, accept }
+    }
+
+    /// Where links to edges are handed in.
+    pub fn accept(&self) -> mpsc::Sender<ControlLink> {
+        self.accept.clone()
+    }
+
+    /// Says that the log or the configuration changed. Called after the commit; being told twice does no harm.
+    pub fn wake(&self) {
+        self.shared.wake();
+    }
+
+    /// Changes whenever jobs were completed.
+    pub fn completions(&self) -> watch::Receiver<u64> {
+        self.shared.completed.subscribe()
+    }
+
+    /// The length of a lease.
+    pub fn lease(&self) -> Duration {
+        self.shared.settings.lease
+    }
+
+    /// Every edge process that holds or may hold a lease.
+    pub async fn edges(&self) -> Result<Vec<EdgeProgress>, StoreError> {
+        let basis = self.shared.store.grant_basis().await?;
+        let heard = self.shared.heard.lock();
+        let edge = |member: store::Member| {
+            let id = MemberId::new(member.id.number());
+            EdgeProgress {
+                edge_name: member.edge_name,
+                member: id,
+                applied: acknowledged(&heard, id, basis.epoch),
+                leaving: member.state != MemberState::Active,
+                joined_ms: member.joined_ms,
+            }
+        };
+        Ok(basis.members.into_iter().map(edge).collect())
+    }
+}
+
+fn acknowledged(heard: &HashMap<MemberId, Heard>, member: MemberId, epoch: Epoch) -> PurgeSeq {
+    match heard.get(&member).and_then(|heard| heard.acknowledged) {
+        Some((of, applied)) if of == epoch => applied,
+        // A position in another log counts as none.
+        Some(_) | None => PurgeSeq::ZERO,
+    }
+}
+
+impl Shared {
+    fn wake(&self) {
+        self.wake.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Notes a sign of life. An acknowledgement only ever grows within its log.
+    fn hear(&self, member: MemberId, position: Option<(Epoch, PurgeSeq)>) {
+        let at = (self.settings.boot_clock)();
+        let mut all = self.heard.lock();
+        let heard = all.entry(member).or_insert(Heard { at, acknowledged: None });
+        heard.at = at;
+        heard.acknowledged = match (heard.acknowledged, position) {
+            (Some((old, before)), Some((new, after))) if old == new => Some((new, before.max(after))),
+            (_, Some(position)) => Some(position),
+            (kept, None) => kept,
+        };
+    }
+
+    /// `L` and the drift on top: after so long on this clock a lease has run out on every clock.
+    fn lease_and_drift(&self) -> Duration {
+        self.settings.lease + self.settings.lease * DRIFT_PERCENT / 100
+    }
+
+    fn now_ms(&self) -> i64 {
+        unix_ms((self.settings.wall_clock)())
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn unix_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn spawn(mut shutdown: watch::Receiver<bool>, run: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(async move {
+        tokio::select! {
+            () = run => {}
+            _ = async { shutdown.wait_for(|down| *down).await.is_ok() } => {}
+        }
+    });
+}
+
+async fn take_links(
+    shared: Arc<Shared>,
+    mut links: mpsc::Receiver<ControlLink>,
+    shutdown: watch::Receiver<bool>,
+) {
+    while let Some(link) = links.recv().await {
+        spawn(shutdown.clone(), link::run(Arc::clone(&shared), link));
+    }
+}

@@ -1,0 +1,76 @@
+//! Leases: answers to pings.
+//!
+//! The order is the protocol's: the pings that have arrived are taken, **then** the log's head, the epoch and the
+//! member rows are read, one fresh read for all of them, and only members are granted.
+
+use super::Shared;
+use feed::{Grant, MemberId, Ping, ToEdge};
+use purge::Epoch;
+use std::sync::Arc;
+use store::{GrantBasis, MemberState};
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+/// A ping that has arrived, and where its answer goes.
+pub(super) struct PendingPing {
+    pub(super) member: MemberId,
+    pub(super) ping: Ping,
+    pub(super) answer: mpsc::Sender<ToEdge>,
+}
+
+/// Grants for as long as the control plane runs.
+pub(super) async fn run(shared: Arc<Shared>, mut pending: mpsc::Receiver<PendingPing>) {
+    let mut pings = Vec::new();
+    let mut stopped: Option<Epoch> = None;
+    while pending.recv_many(&mut pings, super::PINGS_MAX).await > 0 {
+        let basis = match shared.store.grant_basis().await {
+            Ok(basis) => basis,
+            Err(error) => {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "no leases granted: the database was not read"
+                );
+                pings.clear();
+                continue;
+            }
+        };
+        if let Some(ahead) = pings.iter().find(|pending| is_ahead(&pending.ping, &basis)) {
+            if stopped != Some(basis.epoch) {
+                error!(
+                    member = %ahead.member, applied = %ahead.ping.applied, head = %basis.head,
+                    "an edge has applied entries that the log lacks: no leases until the log's epoch is renewed"
+                );
+            }
+            stopped = Some(basis.epoch);
+        }
+        let may_grant = stopped != Some(basis.epoch);
+        for pending in pings.drain(..).filter(|_| may_grant) {
+            let message = answer(&shared, &basis, &pending);
+            // A full queue means an edge that does not read: it may as well miss this lease.
+            if pending.answer.try_send(message).is_err() {
+                warn!(member = %pending.member, "lease not delivered");
+            }
+        }
+    }
+}
+
+/// Whether the log has lost what this edge has applied.
+fn is_ahead(ping: &Ping, basis: &GrantBasis) -> bool {
+    ping.epoch == Some(basis.epoch) && ping.applied > basis.head
+}
+
+fn answer(shared: &Shared, basis: &GrantBasis, pending: &PendingPing) -> ToEdge {
+    let id = store::MemberId::new(pending.member.number());
+    let is_member = basis.members.iter().any(|member| member.id == id && member.state == MemberState::Active);
+    let nonce = pending.ping.nonce;
+    if !is_member {
+        return ToEdge::NotMember { nonce };
+    }
+    ToEdge::Grant(Grant {
+        nonce,
+        epoch: basis.epoch,
+        head: basis.head,
+        first_retained: basis.first_retained,
+        lease: shared.settings.lease,
+    })
+}

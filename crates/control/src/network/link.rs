@@ -1,0 +1,163 @@
+//! One edge's link: hands on the tail and the configuration, takes pings and acknowledgements.
+
+use super::Shared;
+use super::grant::PendingPing;
+use feed::{ControlLink, ENTRIES_PER_MESSAGE_MAX, EdgeToControl, Hello, LinkBroken, MemberId, ToEdge};
+use purge::PurgeSeq;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Joined, MemberTerms};
+use tracing::{debug, error, info, warn};
+
+/// How long an edge may take to present itself.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest name of an edge, in bytes.
+const EDGE_NAME_BYTES_MAX: usize = 64;
+
+/// Speaks with one edge until its link breaks.
+pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
+    let hello = match tokio::time::timeout(HELLO_TIMEOUT, link.receive()).await {
+        Ok(Some(EdgeToControl::Hello(hello))) if hello.edge_name.len() <= EDGE_NAME_BYTES_MAX => hello,
+        Ok(first) => {
+            warn!(?first, "a link that does not begin with a proper hello");
+            return;
+        }
+        Err(_) => {
+            warn!("a link without a hello");
+            return;
+        }
+    };
+    let Hello { member, edge_name, epoch, applied } = hello;
+    shared.hear(member, epoch.map(|epoch| (epoch, applied)));
+    if !join(&shared, member, &edge_name).await {
+        return;
+    }
+    info!(%member, edge = edge_name, %applied, "edge joined");
+    let known = shared.tail.head.borrow().filter(|(of, _)| Some(*of) == epoch).map(|_| applied);
+    let Err(LinkBroken) = speak(&shared, &mut link, member, known).await else { return };
+    debug!(%member, edge = edge_name, "edge's link ended");
+}
+
+/// Writes the member's row, which must be there before its first lease. A leaving member's pings are answered by
+/// [`super::grant`] with the word that it is none.
+async fn join(shared: &Shared, member: MemberId, edge_name: &str) -> bool {
+    let id = store::MemberId::new(member.number());
+    match shared.store.join_member(id, edge_name, MemberTerms::default(), shared.now_ms()).await {
+        Ok(Joined::New | Joined::Already | Joined::StillLeaving) => true,
+        Ok(Joined::Full) => {
+            error!(%member, edge = edge_name, "edge refused: too many members");
+            false
+        }
+        Err(error) => {
+            error!(error = &error as &dyn std::error::Error, edge = edge_name, "edge not joined");
+            false
+        }
+    }
+}
+
+/// `known`: what the edge has applied of the log that is published; `None` if it follows another, or none yet.
+async fn speak(
+    shared: &Shared,
+    link: &mut ControlLink,
+    member: MemberId,
+    known: Option<PurgeSeq>,
+) -> Result<(), LinkBroken> {
+    let mut head = shared.tail.head.subscribe();
+    let mut config = shared.tail.config.subscribe();
+    let mut epoch = None;
+    let mut handed_on = known;
+    config.mark_changed();
+    head.mark_changed();
+    loop {
+        tokio::select! {
+            message = link.receive() => {
+                match message.ok_or(LinkBroken)? {
+                    EdgeToControl::Hello(_) => {
+                        warn!(%member, "a second hello");
+                        return Err(LinkBroken);
+                    }
+                    EdgeToControl::Ping(ping) => {
+                        shared.hear(member, ping.epoch.map(|epoch| (epoch, ping.applied)));
+                        let pending = PendingPing { member, ping, answer: link.sender() };
+                        shared.pings.send(pending).await.map_err(|_| LinkBroken)?;
+                    }
+                    EdgeToControl::Acknowledge { epoch, applied } => {
+                        shared.hear(member, Some((epoch, applied)));
+                        shared.wake();
+                    }
+                    EdgeToControl::Want { after } => {
+                        handed_on = Some(after);
+                        head.mark_changed();
+                    }
+                    EdgeToControl::Leave => return leave(shared, member).await,
+                }
+            }
+            _ = config.changed() => {
+                let snapshot = config.borrow_and_update().clone();
+                if let Some(snapshot) = snapshot {
+                    let (version, zones) = (snapshot.version, snapshot.zones.clone());
+                    link.send(ToEdge::Zones { version, zones }).await?;
+                }
+            }
+            _ = head.changed() => {
+                let published = *head.borrow_and_update();
+                let Some((of, last)) = published else { continue };
+                if epoch != Some(of) {
+                    // Another log: the edge will jump to a head at or above this one.
+                    handed_on = if epoch.is_none() { handed_on.or(Some(last)) } else { Some(last) };
+                    epoch = Some(of);
+                }
+                let from = handed_on.unwrap_or(last);
+                if let Some(reached) = hand_on(shared, link, of, from, last).await? {
+                    handed_on = Some(reached);
+                    if reached < last {
+                        head.mark_changed();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sends one message of entries after `from`. Returns how far the edge has been told then.
+async fn hand_on(
+    shared: &Shared,
+    link: &ControlLink,
+    epoch: purge::Epoch,
+    from: PurgeSeq,
+    last: PurgeSeq,
+) -> Result<Option<PurgeSeq>, LinkBroken> {
+    if from >= last {
+        return Ok(None);
+    }
+    let entries = match shared.tail.after(from, ENTRIES_PER_MESSAGE_MAX) {
+        Some(entries) => entries,
+        None => match shared.store.entries_after(from, ENTRIES_PER_MESSAGE_MAX).await {
+            // Entries that are gone for good: the edge learns from its next grant that it must jump.
+            Ok(range) if range.head.epoch != epoch || range.head.first_retained > from.next() => {
+                return Ok(None);
+            }
+            Ok(range) => range.entries,
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "entries were not read");
+                return Ok(None);
+            }
+        },
+    };
+    let Some(reached) = entries.last().map(|entry| entry.seq) else { return Ok(None) };
+    link.send(ToEdge::Entries { epoch, entries }).await?;
+    Ok(Some(reached))
+}
+
+/// The edge gave up its lease for good: its row goes at once, and nothing waits for it.
+async fn leave(shared: &Shared, member: MemberId) -> Result<(), LinkBroken> {
+    let id = store::MemberId::new(member.number());
+    if let Err(error) = shared.store.remove_member(&[id]).await {
+        error!(error = &error as &dyn std::error::Error, %member, "member not removed");
+    }
+    info!(%member, "edge left");
+    shared.heard.lock().remove(&member);
+    shared.wake();
+    Err(LinkBroken)
+}
