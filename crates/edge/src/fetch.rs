@@ -232,13 +232,7 @@ impl Job {
             content: Arc::clone(&base.object.content),
         });
         let keep = storable && is_kept(object.standing(&self.state.ledger));
-        landing.store(|| {
-            if keep {
-                self.state.shelf.insert(base.key, Arc::clone(&object));
-            } else {
-                self.state.shelf.remove_object(base.key, &base.object);
-            }
-        });
+        landing.store(|| self.state.shelf.renew(base.key, &base.object, keep.then(|| Arc::clone(&object))));
         let sharing = match storable {
             false => Sharing::Nobody,
             true if object.freshness.is_fresh(now) => Sharing::Everyone(base.key),

@@ -184,6 +184,24 @@ impl Shelf {
         self.cache.insert(key, Entry::Object(object));
     }
 
+    /// Puts what a 304 made of `asked` in its place; `None` if that may not be kept, and then `asked` goes.
+    ///
+    /// Another 304 may have made something else of the same content meanwhile. Each knows tags that the content has
+    /// had, and a purge of any of them must find it: unless they agree, or if one may not be kept, neither stays. If
+    /// the content is not stored any more, it stays away, since whatever removed it may have known such a tag.
+    pub(crate) fn renew(&self, key: ObjectKey, asked: &Arc<Object>, renewed: Option<Arc<Object>>) {
+        let Some(Entry::Object(there)) = self.cache.peek(&key) else { return };
+        if !Arc::ptr_eq(&there.content, &asked.content) {
+            return;
+        }
+        match renewed {
+            Some(renewed) if Arc::ptr_eq(&there, asked) || there.tags == renewed.tags => {
+                self.insert(key, renewed);
+            }
+            Some(_) | None => self.remove_object(key, &there),
+        }
+    }
+
     /// Remembers that responses under this key can't be shared.
     pub(crate) fn insert_unshared(&self, key: ObjectKey, until: SystemTime) {
         if !matches!(self.cache.peek(&key), Some(Entry::Object(_))) {
@@ -218,5 +236,96 @@ impl Shelf {
     /// How much they weigh, in bytes.
     pub(crate) fn weight_bytes(&self) -> u64 {
         self.cache.weight()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::{Content, Writer};
+    use crate::object::{Birth, NewObject};
+    use http::{HeaderMap, StatusCode};
+    use httpcache::{Freshness, Policy};
+    use purge::{Ledger, PurgeSeq, Tags};
+    use zone::HostName;
+
+    /// One URL, one key, one content.
+    struct World {
+        shelf: Shelf,
+        ledger: Ledger,
+        url: UrlKey,
+        key: ObjectKey,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let shelf = Shelf::new(1 << 20, 1 << 16, [1; 16]);
+            let url = UrlKey::of_request(HostName::parse("a.test").unwrap(), "/").unwrap();
+            let key = shelf.url_key(&ZoneId::parse("zone-aaaaaaaaaaaa").unwrap(), &url);
+            Self { shelf, ledger: Ledger::new([1; 16]), url, key }
+        }
+
+        fn object(&self, born: u64, tags: &str, content: &Arc<Content>) -> Arc<Object> {
+            let zone = ZoneId::parse("zone-aaaaaaaaaaaa").unwrap();
+            let (headers, policy, now) = (HeaderMap::new(), Policy::default(), SystemTime::UNIX_EPOCH);
+            Object::new(NewObject {
+                url: self.url.clone(),
+                birth: Birth { clock: self.ledger.clock(&zone), born: PurgeSeq::new(born) },
+                tags: Tags::read([tags.as_bytes()]).0,
+                tags_ignored: 0,
+                status: StatusCode::OK,
+                freshness: Freshness::of_response(StatusCode::OK, &headers, now, now, &policy),
+                headers,
+                declared_length: None,
+                content: Arc::clone(content),
+            })
+        }
+
+        fn stored(&self) -> Option<Arc<Object>> {
+            match self.shelf.cache.peek(&self.key) {
+                Some(Entry::Object(object)) => Some(object),
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_304_never_takes_away_a_tag_that_another_304_brought() {
+        // Tags and born of a first 304, then of a second that was asked about the same object; whether it stays.
+        let cases = [
+            ((0, "news"), Some((0, "")), false),
+            ((1, "news"), Some((0, "")), false),
+            ((0, ""), Some((1, "news")), false),
+            ((1, ""), Some((0, "news")), false),
+            ((1, "news"), Some((2, "news")), true),
+            ((1, "news"), None, false),
+        ];
+        for ((born, tags), second, stays) in cases {
+            let world = World::new();
+            let (_writer, content) = Writer::new(1 << 16);
+            let asked = world.object(0, "", &content);
+            world.shelf.insert(world.key, Arc::clone(&asked));
+            let first = world.object(born, tags, &content);
+            world.shelf.renew(world.key, &asked, Some(Arc::clone(&first)));
+            assert!(Arc::ptr_eq(&world.stored().unwrap(), &first));
+            let second = second.map(|(born, tags)| world.object(born, tags, &content));
+            world.shelf.renew(world.key, &asked, second);
+            assert_eq!(world.stored().is_some(), stays, "{born} {tags}");
+        }
+    }
+
+    #[test]
+    fn a_304_renews_nothing_but_the_content_it_was_asked_about() {
+        let world = World::new();
+        let ((_writer, old), (_other, new)) = (Writer::new(1 << 16), Writer::new(1 << 16));
+        let asked = world.object(0, "", &old);
+        world.shelf.insert(world.key, world.object(0, "", &new));
+        world.shelf.renew(world.key, &asked, Some(world.object(3, "", &old)));
+        assert!(Arc::ptr_eq(&world.stored().unwrap().content, &new));
+        world.shelf.renew(world.key, &asked, None);
+        assert!(world.stored().is_some());
+        world.shelf.remove(world.key);
+        world.shelf.renew(world.key, &asked, Some(world.object(3, "", &old)));
+        assert!(world.stored().is_none(), "what was removed stays away");
     }
 }
