@@ -36,7 +36,7 @@ pub(crate) struct Connection {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawProfile {
-    /// Where the API is. Default: `EVERFRESH_ENDPOINT`, then the loopback one.
+    /// Where the API is. Default: the loopback one of `everfresh serve`.
     endpoint: Option<String>,
     /// Names the key.
     secret_id: Option<String>,
@@ -87,40 +87,35 @@ impl Endpoint {
     }
 }
 
-/// Gathers the connection. The two halves of a key always come from one place.
+/// Gathers the connection. A profile that is named counts for more than the environment; a key in the environment makes
+/// the profile file unnecessary, and it is not read then. So both halves of a key come from one place.
 pub(crate) fn resolve(common: &Common, world: &mut World<'_>) -> Result<Connection, Failure> {
     let environment = world.environment;
-    let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
     let named = common.profile.as_deref();
-    let profile = read_profile(named, world)?;
-    let from_environment = match named {
-        Some(_) => (None, None, None),
-        None => (
-            variable("EVERFRESH_ENDPOINT"),
-            variable("EVERFRESH_SECRET_ID"),
-            variable("EVERFRESH_SECRET_KEY"),
-        ),
-    };
-    let (endpoint, id, key) = from_environment;
-    let endpoint = common.endpoint.clone().or(endpoint).or(profile.endpoint);
-    let endpoint = Endpoint::parse(endpoint.as_deref().unwrap_or(ENDPOINT_DEFAULT))?;
-    let (secret_id, secret_key) = match (id, key) {
-        (Some(id), Some(key)) => (id, key),
-        (None, None) => match (profile.secret_id, profile.secret_key) {
-            (Some(id), Some(key)) => (id, key),
-            (None, None) => {
-                return Err(Failure::Usage(
-                    "there is no key: set EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY, or write a profile (see --help)"
-                        .to_owned(),
-                ));
-            }
-            _ => {
-                let text = "the profile must give both secret_id and secret_key, or neither";
-                return Err(Failure::Usage(text.to_owned()));
-            }
-        },
+    let variable = |name: &str| environment(name).filter(|value| named.is_none() && !value.is_empty());
+    let endpoint = common.endpoint.clone().or_else(|| variable("EVERFRESH_ENDPOINT"));
+    let profile = match (variable("EVERFRESH_SECRET_ID"), variable("EVERFRESH_SECRET_KEY")) {
+        (None, None) => read_profile(named, world)?,
+        (Some(id), Some(key)) => {
+            RawProfile { secret_id: Some(id), secret_key: Some(key), ..RawProfile::default() }
+        }
         _ => {
             let text = "set both EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY, or neither";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+    };
+    let endpoint = endpoint.or(profile.endpoint);
+    let endpoint = Endpoint::parse(endpoint.as_deref().unwrap_or(ENDPOINT_DEFAULT))?;
+    let (secret_id, secret_key) = match (profile.secret_id, profile.secret_key) {
+        (Some(id), Some(key)) => (id, key),
+        (None, None) => {
+            return Err(Failure::Usage(
+                "there is no key: set EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY, or write a profile (see --help)"
+                    .to_owned(),
+            ));
+        }
+        _ => {
+            let text = "the profile must give both secret_id and secret_key, or neither";
             return Err(Failure::Usage(text.to_owned()));
         }
     };

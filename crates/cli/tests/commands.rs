@@ -1,0 +1,623 @@
+//! Commands against an API of the test's own on loopback, which checks each signature as a server does.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Parser as _;
+use cli::{Command, World};
+use serde_json::{Map, Value, json};
+use teo::{ApiError, Credentials, ErrorCode, RawRequest, Request, RequestId, SecretKey, envelope};
+
+const NOW: u64 = 1_700_000_000;
+const SECRET_ID: &str = "AKIDTEST";
+const SECRET_KEY: &str = "testkey";
+const REQUEST_ID: RequestId = RequestId::from_random([1; 16]);
+
+#[derive(clap::Parser)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What an operation answers, each time it is called: the last one again and again.
+type Answers = BTreeMap<&'static str, Vec<Result<Value, ErrorCode>>>;
+
+/// An API that answers from a list, and remembers what it was asked.
+struct Api {
+    endpoint: String,
+    calls: Arc<Mutex<Vec<(&'static str, Value)>>>,
+}
+
+impl Api {
+    fn start(answers: Answers) -> Self {
+        Self::start_with("http", answers, Some)
+    }
+
+    /// The same behind TLS.
+    fn start_tls(answers: Answers, config: Arc<rustls::ServerConfig>) -> Self {
+        Self::start_with("https", answers, move |stream| {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            // A client that does not trust us ends here.
+            while stream.conn.is_handshaking() {
+                stream.conn.complete_io(&mut stream.sock).ok()?;
+            }
+            Some(stream)
+        })
+    }
+
+    fn start_with<S: Read + Write>(
+        scheme: &str,
+        answers: Answers,
+        accept: impl Fn(TcpStream) -> Option<S> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&calls);
+        let shared = Arc::new((accept, Mutex::new(answers)));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (seen, shared) = (Arc::clone(&seen), Arc::clone(&shared));
+                thread::spawn(move || {
+                    if let Some(stream) = shared.0(stream.unwrap()) {
+                        serve(stream, &seen, &shared.1);
+                    }
+                });
+            }
+        });
+        Self { endpoint, calls }
+    }
+
+    fn calls(&self) -> Vec<(&'static str, Value)> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+fn serve<S: Read + Write>(stream: S, seen: &Mutex<Vec<(&'static str, Value)>>, answers: &Mutex<Answers>) {
+    let mut reader = BufReader::new(stream);
+    while let Some(received) = Received::read(&mut reader) {
+        let answer = match decode(&received.raw()).and_then(|request| pick(&request, seen, answers)) {
+            Ok(fields) => envelope::success(fields, REQUEST_ID),
+            Err(error) => envelope::failure(&error, REQUEST_ID),
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+            envelope::CONTENT_TYPE,
+            answer.len()
+        );
+        reader.get_mut().write_all(&[head.as_bytes(), &answer].concat()).unwrap();
+        reader.get_mut().flush().unwrap();
+    }
+}
+
+/// A request off the wire.
+struct Received {
+    request_line: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Received {
+    /// Nothing at the end of the connection.
+    fn read(reader: &mut BufReader<impl Read>) -> Option<Self> {
+        let mut request_line = String::new();
+        if reader.read_line(&mut request_line).unwrap_or(0) == 0 {
+            return None;
+        }
+        let mut headers = Vec::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
+        reader.read_exact(&mut body).unwrap();
+        Some(Self { request_line, headers, body })
+    }
+
+    fn raw(&self) -> RawRequest<'_> {
+        let mut parts = self.request_line.split(' ');
+        RawRequest {
+            method: parts.next().unwrap(),
+            target: parts.next().unwrap().as_bytes(),
+            headers: self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
+            body: &self.body,
+        }
+    }
+}
+
+fn decode(raw: &RawRequest<'_>) -> Result<Request, ApiError> {
+    let claim = Credentials::read(raw)?;
+    if claim.secret_id() != SECRET_ID {
+        return Err(ApiError::new(ErrorCode::AuthSecretIdNotFound, "there is no such SecretId"));
+    }
+    claim.verify(&SecretKey::new(SECRET_KEY), NOW as i64, None)?.decode()
+}
+
+fn pick(
+    request: &Request,
+    seen: &Mutex<Vec<(&'static str, Value)>>,
+    answers: &Mutex<Answers>,
+) -> Result<Map<String, Value>, ApiError> {
+    let name = request.action().name();
+    seen.lock().unwrap().push((name, Value::Object(request.encode_fields())));
+    let mut answers = answers.lock().unwrap();
+    let queue = answers.get_mut(name).unwrap_or_else(|| panic!("{name} was not expected"));
+    let answer = if queue.len() > 1 { queue.remove(0) } else { queue[0].clone() };
+    match answer {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => panic!("{other} is no object"),
+        Err(code) => Err(ApiError::new(code, "because")),
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Outcome {
+    exit: u8,
+    out: String,
+    err: String,
+}
+
+impl Outcome {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+fn run_in(environment: &BTreeMap<&str, String>, arguments: &[&str]) -> Outcome {
+    let program = Program::try_parse_from([&["everfresh"], arguments].concat()).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    // Time passes only while the client pauses.
+    let paused = Cell::new(Duration::ZERO);
+    let exit = cli::run(
+        program.command,
+        &mut World {
+            out: &mut out,
+            err: &mut err,
+            environment: &|name| environment.get(name).cloned(),
+            now: &|| UNIX_EPOCH + Duration::from_secs(NOW) + paused.get(),
+            pause: &|span| paused.set(paused.get() + span),
+        },
+    );
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome { exit: exit.code(), out: text(out), err: text(err) }
+}
+
+fn run(api: &Api, arguments: &[&str]) -> Outcome {
+    let environment = BTreeMap::from([
+        ("EVERFRESH_ENDPOINT", api.endpoint.clone()),
+        ("EVERFRESH_SECRET_ID", SECRET_ID.to_owned()),
+        ("EVERFRESH_SECRET_KEY", SECRET_KEY.to_owned()),
+    ]);
+    run_in(&environment, arguments)
+}
+
+fn zone(id: &str, name: &str) -> Value {
+    json!({
+        "ZoneId": id, "ZoneName": name, "AliasZoneName": "", "Area": "global", "Type": "partial", "Tags": [],
+        "Resources": [], "CNAMEDetail": null, "CreatedOn": "2023-11-14T00:00:00Z",
+        "ModifiedOn": "2023-11-14T00:00:00Z", "Status": "active", "CnameStatus": "finished",
+        "ActiveStatus": "active", "LockStatus": "enable", "Paused": false, "IsFake": 0, "CnameSpeedUp": "disabled",
+        "OwnershipVerification": null, "OriginalNameServers": [], "NameServers": [], "VanityNameServers": null,
+        "VanityNameServersIps": null, "WorkModeInfos": []
+    })
+}
+
+fn zones(zones: &[(&str, &str)]) -> Result<Value, ErrorCode> {
+    let zones: Vec<Value> = zones.iter().map(|(id, name)| zone(id, name)).collect();
+    Ok(json!({ "TotalCount": zones.len(), "Zones": zones }))
+}
+
+fn progress(status: &str) -> Result<Value, ErrorCode> {
+    Ok(json!({
+        "JobId": "2job", "Status": status, "FirstSeq": 6, "LastSeq": 7, "ElapsedMilliseconds": 12,
+        "Edges": [{ "EdgeName": "edge-1", "MemberId": "m1", "AppliedSeq": 7, "State": "applied" }]
+    }))
+}
+
+fn created() -> Result<Value, ErrorCode> {
+    Ok(json!({ "JobId": "2job", "FailedList": [] }))
+}
+
+const ONE: &[(&str, &str)] = &[("zone-aaaaaaaaaaaa", "example.com")];
+const TWO: &[(&str, &str)] =
+    &[("zone-aaaaaaaaaaaa", "example.com"), ("zone-bbbbbbbbbbbb", "shop.example.com")];
+
+fn purging(known: &[(&str, &str)], jobs: &[Result<Value, ErrorCode>]) -> Api {
+    let mut answers =
+        Answers::from([("DescribeZones", vec![zones(known)]), ("CreatePurgeTask", vec![created()])]);
+    if !jobs.is_empty() {
+        answers.insert("DescribeJobProgress", jobs.to_vec());
+    }
+    Api::start(answers)
+}
+
+#[test]
+fn a_purge_is_sent_to_the_only_zone_and_waited_for() {
+    let api = purging(ONE, &[progress("processing"), progress("success")]);
+    let outcome = run(&api, &["purge", "tag", "news", "sports", "--method", "invalidate", "--wait"]);
+    assert_eq!(
+        (outcome.exit, outcome.out.as_str(), outcome.err.as_str()),
+        (0, "accepted 2 targets as job 2job\npurged on every edge in 12 ms, up to seq 7\n", "")
+    );
+    let calls = api.calls();
+    assert_eq!(
+        calls[1],
+        (
+            "CreatePurgeTask",
+            json!({
+                "ZoneId": "zone-aaaaaaaaaaaa", "Type": "purge_cache_tag", "Method": "invalidate",
+                "Targets": ["news", "sports"], "EncodeUrl": false
+            })
+        )
+    );
+    assert_eq!(calls[2], ("DescribeJobProgress", json!({ "JobId": "2job", "WaitMilliseconds": 20_000 })));
+    assert_eq!(calls.len(), 4);
+}
+
+#[test]
+fn the_zone_is_found_by_the_longest_name_that_covers_the_host() {
+    let check = |arguments: &[&str], expected: Result<&str, &str>| {
+        let api = purging(TWO, &[]);
+        let outcome = run(&api, arguments);
+        match expected {
+            Ok(zone_id) => {
+                assert_eq!(outcome.exit, 0, "{outcome:?}");
+                assert_eq!(api.calls().pop().unwrap().1["ZoneId"], zone_id, "{arguments:?}");
+            }
+            Err(text) => {
+                assert_eq!(outcome.exit, 2, "{outcome:?}");
+                assert!(outcome.err.contains(text), "{arguments:?}: {}", outcome.err);
+            }
+        }
+    };
+    check(&["purge", "url", "http://WWW.example.com:80/a"], Ok("zone-aaaaaaaaaaaa"));
+    check(&["purge", "prefix", "https://www.shop.example.com/a/"], Ok("zone-bbbbbbbbbbbb"));
+    check(&["purge", "host", "shop.example.com"], Ok("zone-bbbbbbbbbbbb"));
+    check(&["purge", "host", "myexample.com"], Err("no zone has the host \"myexample.com\""));
+    check(&["purge", "host", "www.example.com", "shop.example.com"], Err("several zones"));
+    check(&["purge", "all"], Err("zone-aaaaaaaaaaaa (example.com), zone-bbbbbbbbbbbb (shop.example.com)"));
+    check(&["purge", "tag", "a"], Err("say which zone"));
+    check(&["purge", "tag", "a", "--domain", "www.example.com"], Ok("zone-aaaaaaaaaaaa"));
+    check(&["purge", "all", "--zone", "shop.example.com"], Ok("zone-bbbbbbbbbbbb"));
+    check(&["purge", "all", "--zone", "zone-cccccccccccc"], Ok("zone-cccccccccccc"));
+    check(&["purge", "url", "http://a.test/", "--zone", "*"], Ok("*"));
+    check(&["purge", "all", "--zone", "other.com"], Err("there is no zone \"other.com\""));
+}
+
+#[test]
+fn each_way_to_end_has_its_exit_code() {
+    let check = |api: &Api, arguments: &[&str], exit: u8, text: &str| {
+        let outcome = run(api, arguments);
+        assert_eq!(outcome.exit, exit, "{outcome:?}");
+        assert!((outcome.err.clone() + &outcome.out).contains(text), "{outcome:?}");
+    };
+    let wait = &["purge", "all", "--wait", "--timeout", "5"];
+    check(&purging(ONE, &[progress("success")]), wait, 0, "accepted 1 target as job 2job");
+    check(&purging(ONE, &[progress("processing")]), wait, 4, "error: the task had not ended");
+    check(&purging(ONE, &[progress("failed")]), wait, 5, "error: the task ended as failed");
+    check(&purging(ONE, &[Err(ErrorCode::ServiceUnavailable)]), wait, 1, "ServiceUnavailable");
+
+    let mut answers = Answers::from([("DescribeZones", vec![zones(ONE)])]);
+    answers.insert("CreatePurgeTask", vec![Err(ErrorCode::DailyQuota)]);
+    let refusal = format!("error: LimitExceeded.DailyQuota: because ({REQUEST_ID})\n");
+    check(&Api::start(answers.clone()), &["purge", "all"], 1, &refusal);
+
+    let failed = json!([{ "Reason": "host outside the zone", "Targets": ["http://b.test/"] }]);
+    answers.insert("CreatePurgeTask", vec![Ok(json!({ "JobId": "2job", "FailedList": failed }))]);
+    answers.insert("DescribeJobProgress", vec![progress("success")]);
+    let arguments = &["purge", "url", "http://a.example.com/", "http://b.test/", "--wait"];
+    let api = Api::start(answers);
+    check(&api, arguments, 6, "not accepted: http://b.test/ (host outside the zone)");
+    check(&api, arguments, 6, "accepted 1 target as job");
+}
+
+#[test]
+fn an_endpoint_that_is_gone_or_something_else_is_told_apart_from_a_refusal() {
+    let key =
+        [("EVERFRESH_SECRET_ID", SECRET_ID.to_owned()), ("EVERFRESH_SECRET_KEY", SECRET_KEY.to_owned())];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let mut environment = BTreeMap::from(key);
+    environment.insert("EVERFRESH_ENDPOINT", endpoint.clone());
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        Received::read(&mut BufReader::new(stream.try_clone().unwrap())).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .unwrap();
+    });
+    let outcome = run_in(&environment, &["zone", "list"]);
+    assert_eq!(outcome.exit, 3, "{outcome:?}");
+    assert!(outcome.err.contains("502"), "{outcome:?}");
+    answering.join().unwrap();
+    // The listener is gone now.
+    let outcome = run_in(&environment, &["zone", "list"]);
+    assert_eq!(outcome.exit, 3, "{outcome:?}");
+    assert!(outcome.err.contains(&endpoint), "{outcome:?}");
+}
+
+#[test]
+fn a_private_authority_is_trusted_only_when_named() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let api = Api::start_tls(Answers::from([("DescribeZones", vec![zones(ONE)])]), Arc::new(config));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, made.cert.pem()).unwrap();
+    let outcome = run(&api, &["zone", "list", "--ca-cert", file.to_str().unwrap()]);
+    assert_eq!(outcome.exit, 0, "{outcome:?}");
+    let outcome = run(&api, &["zone", "list"]);
+    assert_eq!(outcome.exit, 3, "{outcome:?}");
+    assert!(outcome.err.contains("certificate"), "{outcome:?}");
+}
+
+#[test]
+fn json_is_the_answer_and_nothing_else() {
+    let api = purging(ONE, &[progress("success")]);
+    let outcome = run(&api, &["purge", "all", "--json"]);
+    let expected = json!({ "JobId": "2job", "FailedList": [], "RequestId": REQUEST_ID.to_string() });
+    assert_eq!((outcome.exit, outcome.json(), outcome.err.as_str()), (0, expected, ""));
+    let outcome = run(&api, &["purge", "all", "--json", "--wait"]);
+    assert_eq!(outcome.json()["Progress"]["LastSeq"], 7);
+    let outcome = run(&api, &["zone", "list", "--json"]);
+    assert_eq!(outcome.json()["Zones"][0]["ZoneName"], "example.com");
+    let outcome = run(&api, &["zone", "--json", "list"]);
+    assert_eq!(outcome.json()["TotalCount"], 1);
+}
+
+#[test]
+fn lists_are_aligned_tables() {
+    let task = json!({
+        "JobId": "2job", "Target": "http://www.example.com/\u{1b}[2J", "Type": "purge_url", "Method": "delete",
+        "Status": "success", "CreateTime": "2023-11-14T22:13:20Z", "UpdateTime": "2023-11-14T22:13:20Z"
+    });
+    let api = Api::start(Answers::from([
+        ("DescribeZones", vec![zones(TWO)]),
+        ("DescribePurgeTasks", vec![Ok(json!({ "TotalCount": 3, "Tasks": [task] }))]),
+        ("DescribeJobProgress", vec![progress("success")]),
+        (
+            "DescribeEdges",
+            vec![Ok(json!({ "Edges": [{
+            "EdgeName": "edge-1", "MemberId": "m1", "AppliedSeq": 7, "State": "pending",
+            "JoinTime": "2023-11-14T22:13:20Z"
+        }] }))],
+        ),
+    ]));
+    let out = |arguments: &[&str]| {
+        let outcome = run(&api, arguments);
+        assert_eq!(outcome.exit, 0, "{outcome:?}");
+        outcome.out
+    };
+    assert_eq!(
+        out(&["zone", "list"]),
+        "ZONE               NAME              STATUS  AREA    CREATED\n\
+         zone-aaaaaaaaaaaa  example.com       active  global  2023-11-14T00:00:00Z\n\
+         zone-bbbbbbbbbbbb  shop.example.com  active  global  2023-11-14T00:00:00Z\n"
+    );
+    let row = "JOB   ACCEPTED              TYPE       METHOD  STATUS   TARGET\n\
+               2job  2023-11-14T22:13:20Z  purge_url  delete  success  http://www.example.com/\u{fffd}[2J\n";
+    assert_eq!(out(&["task", "list", "--since", "2h", "--status", "success", "--target", "www"]), row);
+    assert_eq!(
+        api.calls().pop().unwrap().1,
+        json!({
+            "StartTime": "2023-11-14T20:13:20Z", "EndTime": "2023-11-14T22:13:20Z", "Offset": 0, "Limit": 20,
+            "Filters": [
+                { "Name": "statuses", "Values": ["success"] },
+                { "Name": "target", "Values": ["www"], "Fuzzy": true },
+            ]
+        })
+    );
+    assert_eq!(run(&api, &["task", "list"]).err, "2 more; see --limit and --offset\n");
+    assert_eq!(
+        out(&["task", "show", "2job"]),
+        format!(
+            "job 2job: purged on every edge in 12 ms, up to seq 7\n\n\
+             EDGE    MEMBER  APPLIED  STATE\nedge-1  m1      7        applied\n\n{row}"
+        )
+    );
+    assert_eq!(
+        out(&["edges"]),
+        "EDGE    MEMBER  APPLIED  STATE    JOINED\nedge-1  m1      7        pending  2023-11-14T22:13:20Z\n"
+    );
+}
+
+#[test]
+fn zones_domains_and_keys_are_configured() {
+    let done = || vec![Ok(json!({}))];
+    let made = json!({ "SecretId": "AKIDNEW", "SecretKey": "newsecret" });
+    let quota = json!({ "Batch": 100, "Daily": 10000, "DailyAvailable": 9999, "Type": "purge_cache_tag" });
+    let api = Api::start(Answers::from([
+        ("DescribeZones", vec![zones(TWO)]),
+        ("CreateZone", vec![Ok(json!({ "ZoneId": "zone-cccccccccccc", "OwnershipVerification": null }))]),
+        ("ModifyZoneStatus", done()),
+        ("DeleteZone", done()),
+        ("DescribeContentQuota", vec![Ok(json!({ "PurgeQuota": [quota], "PrefetchQuota": null }))]),
+        ("ModifyContentQuota", done()),
+        ("CreateAccelerationDomain", vec![Ok(json!({ "OwnershipVerification": null }))]),
+        ("DescribeAccelerationDomains", vec![Ok(json!({ "TotalCount": 0, "AccelerationDomains": [] }))]),
+        ("ModifyAccelerationDomain", done()),
+        ("ModifyAccelerationDomainStatuses", done()),
+        ("DeleteAccelerationDomains", done()),
+        ("CreateKey", vec![Ok(made)]),
+        ("DescribeKeys", vec![Ok(json!({ "Keys": [] }))]),
+        ("ModifyKeyStatus", done()),
+        ("DeleteKey", done()),
+    ]));
+    let check = |arguments: &[&str], out: &str, action: &str, parameters: Value| {
+        let outcome = run(&api, arguments);
+        assert_eq!((outcome.exit, outcome.out.as_str()), (0, out), "{outcome:?}");
+        let (called, given) = api.calls().pop().unwrap();
+        assert_eq!(called, action);
+        for (name, value) in parameters.as_object().unwrap() {
+            assert_eq!(given[name], *value, "{arguments:?} {name}");
+        }
+    };
+    let (a, b) = ("zone-aaaaaaaaaaaa", "zone-bbbbbbbbbbbb");
+    check(
+        &["zone", "create", "new.test", "--area", "global"],
+        "made zone new.test (zone-cccccccccccc)\n",
+        "CreateZone",
+        json!({ "ZoneName": "new.test", "Area": "global" }),
+    );
+    let pause = json!({ "ZoneId": a, "Paused": true });
+    check(&["zone", "pause", "example.com"], "paused zone zone-aaaaaaaaaaaa\n", "ModifyZoneStatus", pause);
+    let resume = json!({ "ZoneId": b, "Paused": false });
+    check(&["zone", "resume", b], "resumed zone zone-bbbbbbbbbbbb\n", "ModifyZoneStatus", resume);
+    check(&["zone", "delete", b], "deleted zone zone-bbbbbbbbbbbb\n", "DeleteZone", json!({ "ZoneId": b }));
+    check(
+        &["zone", "quota", a],
+        "TYPE             PER CALL  PER DAY  LEFT TODAY\npurge_cache_tag  100       10000    9999\n",
+        "DescribeContentQuota",
+        json!({ "ZoneId": a }),
+    );
+    check(
+        &["zone", "quota", a, "--type", "purge_url", "--daily", "5"],
+        "changed the quota for purge_url of zone zone-aaaaaaaaaaaa\n",
+        "ModifyContentQuota",
+        json!({ "Type": "purge_url", "Daily": 5 }),
+    );
+    check(
+        &["domain", "create", "a.shop.example.com", "--origin", "http://127.0.0.1:9000"],
+        "added domain a.shop.example.com\n",
+        "CreateAccelerationDomain",
+        json!({
+            "ZoneId": b, "DomainName": "a.shop.example.com", "OriginProtocol": "HTTP", "HttpOriginPort": 9000,
+            "HttpsOriginPort": 443, "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "127.0.0.1" }
+        }),
+    );
+    check(
+        &["domain", "modify", "www.example.com", "--origin", "https://[::1]:8443", "--host-header", "h.test"],
+        "changed domain www.example.com\n",
+        "ModifyAccelerationDomain",
+        json!({
+            "ZoneId": a, "HttpsOriginPort": 8443,
+            "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "::1", "HostHeader": "h.test" }
+        }),
+    );
+    check(
+        &["domain", "offline", "www.example.com"],
+        "www.example.com now offline\n",
+        "ModifyAccelerationDomainStatuses",
+        json!({ "ZoneId": a, "DomainNames": ["www.example.com"], "Status": "offline" }),
+    );
+    let two = json!({ "DomainNames": ["www.example.com", "m.example.com"], "Force": false });
+    check(
+        &["domain", "delete", "www.example.com", "m.example.com"],
+        "deleted www.example.com, m.example.com\n",
+        "DeleteAccelerationDomains",
+        two,
+    );
+    check(
+        &["domain", "list", "--zone", a],
+        "DOMAIN  STATUS  ORIGIN  PROTOCOL  HTTP  HTTPS  CHANGED\n",
+        "DescribeAccelerationDomains",
+        json!({ "ZoneId": a, "Limit": 200 }),
+    );
+    check(
+        &["key", "create", "--comment", "ci"],
+        "EVERFRESH_SECRET_ID=AKIDNEW\nEVERFRESH_SECRET_KEY=newsecret\n",
+        "CreateKey",
+        json!({ "Comment": "ci" }),
+    );
+    check(&["key", "list"], "SECRET ID  STATUS  CREATED  COMMENT\n", "DescribeKeys", json!({}));
+    let disabled = json!({ "SecretId": "AKIDNEW", "Status": "disabled" });
+    check(&["key", "disable", "AKIDNEW"], "disabled key AKIDNEW\n", "ModifyKeyStatus", disabled);
+    check(
+        &["key", "delete", "AKIDNEW"],
+        "deleted key AKIDNEW\n",
+        "DeleteKey",
+        json!({ "SecretId": "AKIDNEW" }),
+    );
+}
+
+#[test]
+fn all_pages_of_zones_are_read() {
+    let names: Vec<(String, String)> =
+        (0..130).map(|n| (format!("zone-{n:012}"), format!("z{n:03}.test"))).collect();
+    let page = |range: std::ops::Range<usize>| {
+        let zones: Vec<Value> = names[range].iter().map(|(id, name)| zone(id, name)).collect();
+        Ok(json!({ "TotalCount": 130, "Zones": zones }))
+    };
+    let api = Api::start(Answers::from([("DescribeZones", vec![page(0..100), page(100..130)])]));
+    let outcome = run(&api, &["zone", "list"]);
+    assert_eq!(outcome.out.lines().count(), 131);
+    assert_eq!(api.calls()[1].1["Offset"], 100);
+}
+
+#[test]
+fn the_key_comes_from_the_environment_or_a_profile_and_never_half() {
+    let api = purging(ONE, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("profiles.json");
+    let profile = json!({ "endpoint": api.endpoint, "secret_id": SECRET_ID, "secret_key": SECRET_KEY });
+    let write = |profiles: Value, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(&file, profiles.to_string()).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let check = |variables: &[(&'static str, &str)], arguments: &[&str], exit: u8, text: &str| {
+        let mut environment: BTreeMap<&str, String> =
+            variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        environment.insert("EVERFRESH_PROFILE_FILE", file.to_str().unwrap().to_owned());
+        let outcome = run_in(&environment, arguments);
+        assert_eq!(outcome.exit, exit, "{outcome:?}");
+        assert!(
+            if text.is_empty() { outcome.err.is_empty() } else { outcome.err.contains(text) },
+            "{outcome:?}"
+        );
+    };
+    let list = &["zone", "list"];
+    check(&[], list, 2, "there is no key");
+    check(&[("EVERFRESH_SECRET_ID", "a")], list, 2, "set both");
+    check(&[], &["zone", "list", "--profile", "prod"], 2, "cannot read the profile file");
+    write(json!({ "default": profile, "prod": { "endpoint": api.endpoint, "secret_id": "a" } }), 0o600);
+    check(&[], list, 0, "");
+    check(&[], &["zone", "list", "--profile", "prod"], 2, "both secret_id and secret_key");
+    check(&[], &["zone", "list", "--profile", "test"], 2, "no profile \"test\"; it has: default, prod");
+    let wrong = [("EVERFRESH_SECRET_ID", SECRET_ID), ("EVERFRESH_SECRET_KEY", "wrong")];
+    let elsewhere = &["zone", "list", "--endpoint", api.endpoint.as_str()];
+    check(&wrong, elsewhere, 1, "AuthFailure.SignatureFailure");
+    // A profile that is named counts for more than the environment.
+    check(&wrong, &["zone", "list", "--profile", "default"], 0, "");
+    write(json!({ "default": profile }), 0o644);
+    check(&[], list, 0, "warning: others may read the keys");
+    write(json!({ "default": { "secret": "x" } }), 0o600);
+    check(&[], list, 2, "unknown field");
+    // With a key in the environment the file is not even read.
+    check(&wrong, elsewhere, 1, "AuthFailure.SignatureFailure");
+    check(&wrong, &["zone", "list", "--endpoint", "127.0.0.1:80"], 2, "must read http://");
+    check(&wrong, &["zone", "list", "--ca-cert", file.to_str().unwrap()], 2, "no PEM certificate");
+}
+
+#[test]
+fn help_texts_have_examples_and_exit_codes() {
+    use clap::CommandFactory as _;
+    let mut program = Program::command();
+    program.build();
+    for command in program.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+        let help = command.render_long_help().to_string();
+        for part in ["Examples:", "Exit codes:", "EVERFRESH_ENDPOINT", "--json", "--ca-cert"] {
+            assert!(help.contains(part), "{} --help lacks {part}:\n{help}", command.get_name());
+        }
+    }
+    Program::command().debug_assert();
+}
