@@ -362,12 +362,12 @@ impl Landing {
         self.flight.state.send_replace(FlightState::Failed(failure));
     }
 
-    /// Runs `store` while nobody else can store under this key, unless an unsafe method went through.
-    pub(crate) fn store(&self, store: impl FnOnce()) {
-        let _slot = self.key.map(|key| self.flights.shard(key).lock());
-        if self.flights.unsafe_requests[self.url_shard].load(Ordering::Acquire) == self.unsafe_requests {
-            store();
-        }
+    /// Runs `store` while nobody else can store under `key`. It is told whether it may: not if an unsafe method went
+    /// through since the fetch began.
+    pub(crate) fn store<T>(&self, key: ObjectKey, store: impl FnOnce(bool) -> T) -> T {
+        let _slot = self.flights.shard(key).lock();
+        let unsafe_requests = self.flights.unsafe_requests[self.url_shard].load(Ordering::Acquire);
+        store(unsafe_requests == self.unsafe_requests)
     }
 }
 
