@@ -217,7 +217,8 @@ impl Job {
         headers.remove(CACHE_TAG);
         let status = base.object.status;
         let policy = &self.state.policy;
-        let may_store = httpcache::may_store(&http::Method::GET, &self.headers, status, &headers, policy).is_ok();
+        let may_store =
+            httpcache::may_store(&http::Method::GET, &self.headers, status, &headers, policy).is_ok();
         let freshness = Freshness::of_response(status, &headers, request_time, now, policy);
         // Another 304 may have renewed the object meanwhile. Its tags and its born are the content's too, so that this
         // one builds on what is stored now; and when the outcome may not be kept, nothing with this content may.

@@ -6,14 +6,19 @@
 use crate::wire::{Message, frame, unframe};
 use crate::{ControlLink, EdgeLink, EdgeToControl, Feed, FeedError, LINK_MESSAGES_MAX, ToEdge, WireError};
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ring::hmac;
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 
 /// Where the control plane takes links.
@@ -24,6 +29,12 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often an idle connection is probed, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// How many links one connection carries: an edge opens one.
+const STREAMS_PER_CONNECTION_MAX: u32 = 4;
+
+/// How long to wait when connections can't be accepted, for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many frames of a link's body wait for the connection.
 const BODY_FRAMES_MAX: usize = 4;
@@ -122,19 +133,106 @@ impl Feed for Http2 {
     }
 }
 
-/// Turns an edge's request into a link: the answer to send, and the control plane's end. The caller has checked the
-/// token ([`bearer_token`](header::AUTHORIZATION)) and that the request came over HTTP/2.
-pub fn accept<B>(request: Request<B>) -> (Response<Channel<Bytes>>, ControlLink)
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: std::fmt::Display,
-{
+/// How many links the control plane holds at once.
+pub const LINKS_MAX: usize = 10_000;
+
+/// What edges present to be let in. Compared in constant time; has no `Debug`.
+pub struct FeedToken {
+    key: hmac::Key,
+    tag: hmac::Tag,
+}
+
+impl FeedToken {
+    /// Lets in whoever presents `token`.
+    pub fn new(token: &str) -> Self {
+        // Any key does: comparing two MACs says nothing about where two tokens differ.
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"everfresh feed");
+        let tag = hmac::sign(&key, token.as_bytes());
+        Self { key, tag }
+    }
+
+    fn fits(&self, presented: Option<&HeaderValue>) -> bool {
+        let token = presented.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        token.is_some_and(|token| hmac::verify(&self.key, token, self.tag.as_ref()).is_ok())
+    }
+}
+
+/// Takes links on `listener` and hands their ends to `accepted`, until `stop` completes.
+pub async fn serve(
+    listener: TcpListener,
+    token: FeedToken,
+    accepted: mpsc::Sender<ControlLink>,
+    stop: impl Future<Output = ()>,
+) {
+    let token = Arc::new(token);
+    let places = Arc::new(Semaphore::new(LINKS_MAX));
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accept = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
+            () = &mut stop => return,
+            accepted = accept => accepted,
+        };
+        match stream {
+            Ok((stream, _)) => {
+                let connection = take(stream, Arc::clone(&token), accepted.clone());
+                tokio::spawn(async move {
+                    let _place = place;
+                    connection.await;
+                });
+            }
+            Err(error) => {
+                debug!(%error, "feed connection not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn take(stream: TcpStream, token: Arc<FeedToken>, accepted: mpsc::Sender<ControlLink>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (token, accepted) = (Arc::clone(&token), accepted.clone());
+        async move { Ok::<_, Infallible>(answer(request, &token, &accepted).await) }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        debug!(%error, "feed connection ended");
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    token: &FeedToken,
+    accepted: &mpsc::Sender<ControlLink>,
+) -> Response<Channel<Bytes>> {
     let (to_body, body) = Channel::new(BODY_FRAMES_MAX);
+    let mut response = Response::new(body);
+    if request.uri().path() != FEED_PATH || request.method() != Method::POST {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        return response;
+    }
+    if !token.fits(request.headers().get(header::AUTHORIZATION)) {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        return response;
+    }
     let (outgoing, queued) = mpsc::channel(LINK_MESSAGES_MAX);
     let (arrived, incoming) = mpsc::channel(LINK_MESSAGES_MAX);
+    if accepted.send(ControlLink { outgoing, incoming }).await.is_err() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        return response;
+    }
     tokio::spawn(write_messages::<ToEdge>(queued, to_body));
     tokio::spawn(read_messages::<EdgeToControl, _>(request.into_body(), arrived));
-    (Response::new(body), ControlLink { outgoing, incoming })
+    response
 }
 
 async fn write_messages<M: Message>(mut queued: mpsc::Receiver<M>, mut to_body: Sender<Bytes>) {

@@ -12,7 +12,7 @@ mod in_process;
 mod message;
 mod wire;
 
-pub use http2::{FEED_PATH, Http2, Http2Error, accept};
+pub use http2::{FEED_PATH, FeedToken, Http2, Http2Error, LINKS_MAX, serve};
 pub use in_process::InProcess;
 pub use message::{EdgeToControl, Grant, Hello, MemberId, MemberIdError, Ping, ToEdge};
 pub use wire::{FRAME_BYTES_MAX, WireError};
