@@ -220,32 +220,23 @@ impl Job {
         let may_store =
             httpcache::may_store(&http::Method::GET, &self.headers, status, &headers, policy).is_ok();
         let freshness = Freshness::of_response(status, &headers, request_time, now, policy);
-        // Another 304 may have renewed the object meanwhile. Its tags and its born are the content's too, so that this
-        // one builds on what is stored now; and when the outcome may not be kept, nothing with this content may.
-        let (object, storable) = landing.store(base.key, |allowed| {
-            let current = self.state.shelf.current(base.key, &base.object);
-            let from = current.as_ref().unwrap_or(&base.object);
-            let tags = from.tags.union(&added);
-            let storable = may_store && tags.is_ok();
-            let object = Object::new(NewObject {
-                url: self.url.clone(),
-                birth: later(&from.birth, fetch_birth),
-                tags: tags.unwrap_or_else(|_| from.tags.clone()),
-                tags_ignored,
-                status,
-                freshness,
-                headers,
-                declared_length: base.object.declared_length,
-                content: Arc::clone(&base.object.content),
-            });
-            if let Some(current) = current {
-                if allowed && storable && is_kept(object.standing(&self.state.ledger)) {
-                    self.state.shelf.insert(base.key, Arc::clone(&object));
-                } else {
-                    self.state.shelf.remove_object(base.key, &current);
-                }
-            }
-            (object, storable)
+        let tags = base.object.tags.union(&added);
+        let storable = may_store && tags.is_ok();
+        let object = Object::new(NewObject {
+            url: self.url.clone(),
+            birth: later(&base.object.birth, fetch_birth),
+            tags: tags.unwrap_or_else(|_| base.object.tags.clone()),
+            tags_ignored,
+            status,
+            freshness,
+            headers,
+            declared_length: base.object.declared_length,
+            content: Arc::clone(&base.object.content),
+        });
+        let keep = storable && is_kept(object.standing(&self.state.ledger));
+        landing.store(base.key, |allowed| {
+            let renewed = (allowed && keep).then(|| Arc::clone(&object));
+            self.state.shelf.renew(base.key, &base.object, renewed);
         });
         let sharing = match storable {
             false => Sharing::Nobody,

@@ -173,14 +173,6 @@ impl Shelf {
         Some(self.variant_key(url_key, generation, &selected))
     }
 
-    /// What is stored there now, when its content is that of `object`: `object` itself, or what a 304 made of it.
-    pub(crate) fn current(&self, key: ObjectKey, object: &Object) -> Option<Arc<Object>> {
-        match self.cache.peek(&key) {
-            Some(Entry::Object(there)) if Arc::ptr_eq(&there.content, &object.content) => Some(there),
-            _ => None,
-        }
-    }
-
     /// Stores an object, unless one is there that was born later. Whoever calls holds the key's slot of flights.
     pub(crate) fn insert(&self, key: ObjectKey, object: Arc<Object>) {
         if let Some(Entry::Object(there)) = self.cache.peek(&key) {
