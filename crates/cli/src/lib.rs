@@ -110,10 +110,13 @@ pub struct Common {
 /// The part of each help text on connections and exit codes.
 pub(crate) const HELP_TAIL: &str = "\
 Connection:
-  The key comes from EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY, or from a profile. The profile file is JSON:
-    {\"default\": {\"endpoint\": \"https://api.example.com\", \"secret_id\": \"AKID…\", \"secret_key\": \"…\",
+  The key comes from EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY, or from a
+  profile. The profile file is JSON:
+    {\"default\": {\"endpoint\": \"https://api.example.com\",
+                 \"secret_id\": \"AKID…\", \"secret_key\": \"…\",
                  \"ca_cert\": \"/etc/everfresh/ca.pem\"}}
-  Without --profile a key in the environment counts, and the file is not read; without one, the profile \"default\".
+  Without --profile a key in the environment counts, and the file is not
+  read; without such a key, the profile \"default\".
 
 Exit codes:
   0  done

@@ -30,8 +30,8 @@ Examples:
   everfresh purge all --zone example.com --wait --timeout 30
 
 Zone:
-  Without --zone, the only zone is meant. With several, URLs, prefixes and hosts are looked up among the zones'
-  names; tag and all need --zone.";
+  Without --zone, the only zone is meant. With several, URLs, prefixes and
+  hosts find theirs by its name; tag and all need --zone.";
 
 /// Arguments of `purge`.
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ const SECRET_ID: &str = "AKIDTEST";
 const SECRET_KEY: &str = "testkey";
 const REQUEST_ID: RequestId = RequestId::from_random([1; 16]);
 
+/// Of the test.
 #[derive(clap::Parser)]
 struct Program {
     #[command(subcommand)]
@@ -613,6 +614,7 @@ fn help_texts_have_examples_and_exit_codes() {
     use clap::CommandFactory as _;
     let mut program = Program::command();
     program.build();
+    assert_eq!(program.get_about().unwrap().to_string(), "Of the test", "a binary's own text must win");
     for command in program.get_subcommands_mut().filter(|command| command.get_name() != "help") {
         let help = command.render_long_help().to_string();
         for part in ["Examples:", "Exit codes:", "EVERFRESH_ENDPOINT", "--json", "--ca-cert"] {
