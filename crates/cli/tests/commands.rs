@@ -607,6 +607,10 @@ fn the_key_comes_from_the_environment_or_a_profile_and_never_half() {
     check(&wrong, elsewhere, 1, "AuthFailure.SignatureFailure");
     check(&wrong, &["zone", "list", "--endpoint", "127.0.0.1:80"], 2, "must read http://");
     check(&wrong, &["zone", "list", "--ca-cert", file.to_str().unwrap()], 2, "no PEM certificate");
+    // Sparse: only the length is looked at.
+    std::fs::File::create(&file).unwrap().set_len(5 * 1024 * 1024).unwrap();
+    check(&[], list, 2, "larger than 1048576 bytes");
+    check(&wrong, &["zone", "list", "--ca-cert", file.to_str().unwrap()], 2, "larger than 4194304 bytes");
 }
 
 #[test]
