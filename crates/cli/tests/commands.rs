@@ -441,12 +441,12 @@ fn lists_are_aligned_tables() {
     );
 }
 
-#[test]
-fn zones_domains_and_keys_are_configured() {
+/// An API that does whatever it is told.
+fn obliging() -> Api {
     let done = || vec![Ok(json!({}))];
     let made = json!({ "SecretId": "AKIDNEW", "SecretKey": "newsecret" });
     let quota = json!({ "Batch": 100, "Daily": 10000, "DailyAvailable": 9999, "Type": "purge_cache_tag" });
-    let api = Api::start(Answers::from([
+    Api::start(Answers::from([
         ("DescribeZones", vec![zones(TWO)]),
         ("CreateZone", vec![Ok(json!({ "ZoneId": "zone-cccccccccccc", "OwnershipVerification": null }))]),
         ("ModifyZoneStatus", done()),
@@ -462,87 +462,114 @@ fn zones_domains_and_keys_are_configured() {
         ("DescribeKeys", vec![Ok(json!({ "Keys": [] }))]),
         ("ModifyKeyStatus", done()),
         ("DeleteKey", done()),
-    ]));
-    let check = |arguments: &[&str], out: &str, action: &str, parameters: Value| {
-        let outcome = run(&api, arguments);
-        assert_eq!((outcome.exit, outcome.out.as_str()), (0, out), "{outcome:?}");
-        let (called, given) = api.calls().pop().unwrap();
-        assert_eq!(called, action);
-        for (name, value) in parameters.as_object().unwrap() {
-            assert_eq!(given[name], *value, "{arguments:?} {name}");
-        }
-    };
-    let (a, b) = ("zone-aaaaaaaaaaaa", "zone-bbbbbbbbbbbb");
-    check(
+    ]))
+}
+
+/// The command prints this, having called this operation last with (at least) these parameters.
+fn check_call(arguments: &[&str], out: &str, action: &str, parameters: Value) {
+    let api = obliging();
+    let outcome = run(&api, arguments);
+    assert_eq!((outcome.exit, outcome.out.as_str()), (0, out), "{outcome:?}");
+    let (called, given) = api.calls().pop().unwrap();
+    assert_eq!(called, action);
+    for (name, value) in parameters.as_object().unwrap() {
+        assert_eq!(given[name], *value, "{arguments:?} {name}");
+    }
+}
+
+const A: &str = ONE[0].0;
+const B: &str = TWO[1].0;
+
+#[test]
+fn zones_are_configured() {
+    check_call(
         &["zone", "create", "new.test", "--area", "global"],
         "made zone new.test (zone-cccccccccccc)\n",
         "CreateZone",
         json!({ "ZoneName": "new.test", "Area": "global" }),
     );
-    let pause = json!({ "ZoneId": a, "Paused": true });
-    check(&["zone", "pause", "example.com"], "paused zone zone-aaaaaaaaaaaa\n", "ModifyZoneStatus", pause);
-    let resume = json!({ "ZoneId": b, "Paused": false });
-    check(&["zone", "resume", b], "resumed zone zone-bbbbbbbbbbbb\n", "ModifyZoneStatus", resume);
-    check(&["zone", "delete", b], "deleted zone zone-bbbbbbbbbbbb\n", "DeleteZone", json!({ "ZoneId": b }));
-    check(
-        &["zone", "quota", a],
+    let pause = json!({ "ZoneId": A, "Paused": true });
+    check_call(
+        &["zone", "pause", "example.com"],
+        "paused zone zone-aaaaaaaaaaaa\n",
+        "ModifyZoneStatus",
+        pause,
+    );
+    let resume = json!({ "ZoneId": B, "Paused": false });
+    check_call(&["zone", "resume", B], "resumed zone zone-bbbbbbbbbbbb\n", "ModifyZoneStatus", resume);
+    check_call(
+        &["zone", "delete", B],
+        "deleted zone zone-bbbbbbbbbbbb\n",
+        "DeleteZone",
+        json!({ "ZoneId": B }),
+    );
+    check_call(
+        &["zone", "quota", A],
         "TYPE             PER CALL  PER DAY  LEFT TODAY\npurge_cache_tag  100       10000    9999\n",
         "DescribeContentQuota",
-        json!({ "ZoneId": a }),
+        json!({ "ZoneId": A }),
     );
-    check(
-        &["zone", "quota", a, "--type", "purge_url", "--daily", "5"],
+    check_call(
+        &["zone", "quota", A, "--type", "purge_url", "--daily", "5"],
         "changed the quota for purge_url of zone zone-aaaaaaaaaaaa\n",
         "ModifyContentQuota",
         json!({ "Type": "purge_url", "Daily": 5 }),
     );
-    check(
+}
+
+#[test]
+fn domains_are_configured() {
+    check_call(
         &["domain", "create", "a.shop.example.com", "--origin", "http://127.0.0.1:9000"],
         "added domain a.shop.example.com\n",
         "CreateAccelerationDomain",
         json!({
-            "ZoneId": b, "DomainName": "a.shop.example.com", "OriginProtocol": "HTTP", "HttpOriginPort": 9000,
+            "ZoneId": B, "DomainName": "a.shop.example.com", "OriginProtocol": "HTTP", "HttpOriginPort": 9000,
             "HttpsOriginPort": 443, "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "127.0.0.1" }
         }),
     );
-    check(
+    check_call(
         &["domain", "modify", "www.example.com", "--origin", "https://[::1]:8443", "--host-header", "h.test"],
         "changed domain www.example.com\n",
         "ModifyAccelerationDomain",
         json!({
-            "ZoneId": a, "HttpsOriginPort": 8443,
+            "ZoneId": A, "HttpsOriginPort": 8443,
             "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "::1", "HostHeader": "h.test" }
         }),
     );
-    check(
+    check_call(
         &["domain", "offline", "www.example.com"],
         "www.example.com now offline\n",
         "ModifyAccelerationDomainStatuses",
-        json!({ "ZoneId": a, "DomainNames": ["www.example.com"], "Status": "offline" }),
+        json!({ "ZoneId": A, "DomainNames": ["www.example.com"], "Status": "offline" }),
     );
     let two = json!({ "DomainNames": ["www.example.com", "m.example.com"], "Force": false });
-    check(
+    check_call(
         &["domain", "delete", "www.example.com", "m.example.com"],
         "deleted www.example.com, m.example.com\n",
         "DeleteAccelerationDomains",
         two,
     );
-    check(
-        &["domain", "list", "--zone", a],
+    check_call(
+        &["domain", "list", "--zone", A],
         "DOMAIN  STATUS  ORIGIN  PROTOCOL  HTTP  HTTPS  CHANGED\n",
         "DescribeAccelerationDomains",
-        json!({ "ZoneId": a, "Limit": 200 }),
+        json!({ "ZoneId": A, "Limit": 200 }),
     );
-    check(
+}
+
+#[test]
+fn keys_are_configured() {
+    check_call(
         &["key", "create", "--comment", "ci"],
         "EVERFRESH_SECRET_ID=AKIDNEW\nEVERFRESH_SECRET_KEY=newsecret\n",
         "CreateKey",
         json!({ "Comment": "ci" }),
     );
-    check(&["key", "list"], "SECRET ID  STATUS  CREATED  COMMENT\n", "DescribeKeys", json!({}));
+    check_call(&["key", "list"], "SECRET ID  STATUS  CREATED  COMMENT\n", "DescribeKeys", json!({}));
     let disabled = json!({ "SecretId": "AKIDNEW", "Status": "disabled" });
-    check(&["key", "disable", "AKIDNEW"], "disabled key AKIDNEW\n", "ModifyKeyStatus", disabled);
-    check(
+    check_call(&["key", "disable", "AKIDNEW"], "disabled key AKIDNEW\n", "ModifyKeyStatus", disabled);
+    check_call(
         &["key", "delete", "AKIDNEW"],
         "deleted key AKIDNEW\n",
         "DeleteKey",
