@@ -194,8 +194,13 @@ fn fetch_all(
     let mut all = page(0)?;
     while (all.answer.acceleration_domains.len() as i64) < all.answer.total_count {
         let next = page(all.answer.acceleration_domains.len())?.answer.acceleration_domains;
-        if next.is_empty() || all.answer.acceleration_domains.len() + next.len() > DOMAINS_MAX {
+        if next.is_empty() {
             break;
+        }
+        // A list cut short would look complete.
+        if all.answer.acceleration_domains.len() + next.len() > DOMAINS_MAX {
+            let text = format!("the zone has more than {DOMAINS_MAX} domains, too many to list");
+            return Err(Failure::Usage(text));
         }
         all.answer.acceleration_domains.extend(next);
     }

@@ -222,8 +222,13 @@ pub(crate) fn fetch_all(client: &Client<'_>) -> Result<Answered<DescribeZonesRes
     let mut all = page(0)?;
     while (all.answer.zones.len() as i64) < all.answer.total_count {
         let next = page(all.answer.zones.len())?;
-        if next.answer.zones.is_empty() || all.answer.zones.len() + next.answer.zones.len() > ZONES_MAX {
+        if next.answer.zones.is_empty() {
             break;
+        }
+        // A list cut short would look complete, and a zone missing from it as if it did not exist.
+        if all.answer.zones.len() + next.answer.zones.len() > ZONES_MAX {
+            let text = format!("there are more than {ZONES_MAX} zones; name the one you mean by its id");
+            return Err(Failure::Usage(text));
         }
         all.answer.zones.extend(next.answer.zones);
     }

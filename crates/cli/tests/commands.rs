@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Parser as _;
 use cli::{Command, World};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use teo::{ApiError, Credentials, ErrorCode, RawRequest, Request, RequestId, SecretKey, envelope};
 
 const NOW: u64 = 1_700_000_000;
@@ -27,7 +27,7 @@ struct Program {
     command: Command,
 }
 
-/// What an operation answers, each time it is called: the last one again and again.
+/// What an operation answers, each time it is called: the last one again and again. What is no object hangs up.
 type Answers = BTreeMap<&'static str, Vec<Result<Value, ErrorCode>>>;
 
 /// An API that answers from a list, and remembers what it was asked.
@@ -86,7 +86,9 @@ fn serve<S: Read + Write>(stream: S, seen: &Mutex<Vec<(&'static str, Value)>>, a
     let mut reader = BufReader::new(stream);
     while let Some(received) = Received::read(&mut reader) {
         let answer = match decode(&received.raw()).and_then(|request| pick(&request, seen, answers)) {
-            Ok(fields) => envelope::success(fields, REQUEST_ID),
+            Ok(Value::Object(fields)) => envelope::success(fields, REQUEST_ID),
+            // Hangs up, as a server that is killed does.
+            Ok(_) => return,
             Err(error) => envelope::failure(&error, REQUEST_ID),
         };
         let head = format!(
@@ -149,17 +151,13 @@ fn pick(
     request: &Request,
     seen: &Mutex<Vec<(&'static str, Value)>>,
     answers: &Mutex<Answers>,
-) -> Result<Map<String, Value>, ApiError> {
+) -> Result<Value, ApiError> {
     let name = request.action().name();
     seen.lock().unwrap().push((name, Value::Object(request.encode_fields())));
     let mut answers = answers.lock().unwrap();
     let queue = answers.get_mut(name).unwrap_or_else(|| panic!("{name} was not expected"));
     let answer = if queue.len() > 1 { queue.remove(0) } else { queue[0].clone() };
-    match answer {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(other) => panic!("{other} is no object"),
-        Err(code) => Err(ApiError::new(code, "because")),
-    }
+    answer.map_err(|code| ApiError::new(code, "because"))
 }
 
 /// What a command did.
@@ -265,6 +263,29 @@ fn a_purge_is_sent_to_the_only_zone_and_waited_for() {
     );
     assert_eq!(calls[2], ("DescribeJobProgress", json!({ "JobId": "2job", "WaitMilliseconds": 20_000 })));
     assert_eq!(calls.len(), 4);
+}
+
+#[test]
+fn a_wait_outlasts_a_control_plane_that_restarts_but_not_its_own_time() {
+    let gone = || Ok(Value::Null);
+    let wait = &["purge", "all", "--wait", "--timeout", "5"];
+    let api = purging(ONE, &[gone(), gone(), progress("success")]);
+    let outcome = run(&api, wait);
+    assert_eq!(outcome.exit, 0, "{outcome:?}");
+    // It never asks for a second purge.
+    let purges = api.calls().iter().filter(|(name, _)| *name == "CreatePurgeTask").count();
+    assert_eq!(purges, 1);
+    let outcome = run(&purging(ONE, &[gone()]), wait);
+    assert_eq!(outcome.exit, 3, "{outcome:?}");
+}
+
+#[test]
+fn a_purge_whose_answer_is_lost_is_not_sent_twice() {
+    let answers =
+        Answers::from([("DescribeZones", vec![zones(ONE)]), ("CreatePurgeTask", vec![Ok(Value::Null)])]);
+    let api = Api::start(answers);
+    let outcome = run(&api, &["purge", "all"]);
+    assert_eq!((outcome.exit, api.calls().len()), (3, 2), "{outcome:?}");
 }
 
 #[test]
@@ -589,6 +610,32 @@ fn all_pages_of_zones_are_read() {
     let outcome = run(&api, &["zone", "list"]);
     assert_eq!(outcome.out.lines().count(), 131);
     assert_eq!(api.calls()[1].1["Offset"], 100);
+}
+
+#[test]
+fn lists_too_long_to_be_whole_are_refused() {
+    let hundred: Vec<Value> = (0..100).map(|_| zone("zone-aaaaaaaaaaaa", "example.com")).collect();
+    let domains: Vec<Value> = (0..200)
+        .map(|n| {
+            json!({
+                "ZoneId": A, "DomainName": format!("d{n}.example.com"), "DomainStatus": "online", "Cname": "",
+                "CreatedOn": "", "ModifiedOn": "", "ComplianceRestrictions": []
+            })
+        })
+        .collect();
+    let api = Api::start(Answers::from([
+        ("DescribeZones", vec![Ok(json!({ "TotalCount": 10_001, "Zones": hundred }))]),
+        (
+            "DescribeAccelerationDomains",
+            vec![Ok(json!({ "TotalCount": 10_001, "AccelerationDomains": domains }))],
+        ),
+    ]));
+    let outcome = run(&api, &["zone", "list"]);
+    assert_eq!((outcome.exit, outcome.out.as_str()), (2, ""));
+    assert!(outcome.err.contains("more than 10000 zones"), "{outcome:?}");
+    let outcome = run(&api, &["domain", "list", "--zone", A]);
+    assert_eq!((outcome.exit, outcome.out.as_str()), (2, ""));
+    assert!(outcome.err.contains("more than 10000 domains"), "{outcome:?}");
 }
 
 #[test]
