@@ -44,7 +44,9 @@ struct Follower {
     next_nonce: u64,
     /// A grant whose head is not applied yet: the head, and until when the lease would run.
     waiting: Option<(Epoch, PurgeSeq, Duration)>,
+    /// Entries that came before those they follow, or before the first lease; all of one log.
     early: BTreeMap<PurgeSeq, LogEntry>,
+    early_epoch: Option<Epoch>,
     ping_interval: Duration,
     /// Where the last request for missing entries began, so that one gap is asked for once a link and ping.
     wanted: Option<PurgeSeq>,
@@ -62,6 +64,7 @@ pub(crate) async fn run<F: Feed>(
         next_nonce: u64::from_be_bytes(random()?),
         waiting: None,
         early: BTreeMap::new(),
+        early_epoch: None,
         ping_interval: FIRST_PING_INTERVAL,
         wanted: None,
         state,
@@ -193,6 +196,10 @@ impl Follower {
         match self.state.ledger.apply(epoch, &entries) {
             Ok(_) => {}
             Err(ApplyError::Gap { .. } | ApplyError::WrongEpoch { followed: None, .. }) => {
+                if self.early_epoch != Some(epoch) {
+                    self.early.clear();
+                    self.early_epoch = Some(epoch);
+                }
                 self.early.extend(entries.into_iter().map(|entry| (entry.seq, entry)));
                 while self.early.len() > EARLY_ENTRIES_MAX {
                     self.early.pop_last();
@@ -251,11 +258,11 @@ impl Follower {
                     return Ok(());
                 }
             }
-            self.early.retain(|seq, _| *seq > grant.head);
-            self.waiting = None;
-            if epoch.is_some_and(|epoch| epoch != grant.epoch) {
+            if self.early_epoch != Some(grant.epoch) {
                 self.early.clear();
             }
+            self.early.retain(|seq, _| *seq > grant.head);
+            self.waiting = None;
         }
         let until = sent_at + grant.lease;
         self.waiting = Some((grant.epoch, grant.head, until));
