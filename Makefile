@@ -1,0 +1,66 @@
+# make demo    shows a purge by the official client at work, and ends by itself (DEMO_STAY=1 keeps it running)
+# make test    checks everything: format, lints, every crate, scenarios with real parts
+# make bench   measures lookups and purges by marks outstanding and objects cached
+#
+# Needs Rust and a Debian (12 or later). What is missing of nginx, python3-venv and a C compiler is installed with
+# apt-get, as root or through sudo; the official clients go into .venv, from PyPI.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Debian's own, whatever else comes first on the PATH: python3-venv belongs to this one.
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+.PHONY: test
+test: packages $(VENV)/ready
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	EVERFRESH_TEST_VENV='$(CURDIR)/$(VENV)' cargo test --locked --workspace
+
+.PHONY: demo
+demo: packages $(VENV)/ready
+	@echo 'Building Everfresh; the first time takes some minutes.'
+	cargo build --locked -p everfresh
+	@cargo run --locked --quiet -p everfresh -- demo --tccli $(VENV)/bin/tccli
+
+.PHONY: bench
+bench:
+	cargo bench --locked -p purge
+
+# Asks for what is missing only, and for nothing when all is there.
+.PHONY: packages
+packages:
+	@missing=(); \
+	PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing+=(nginx); \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv); \
+	printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - 2>/dev/null \
+		|| missing+=(gcc libc6-dev); \
+	if (( $${#missing[@]} )); then \
+		echo "Installing $${missing[*]}"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \
+	fi
+
+# Only what the tests import is compiled ahead: the SDK holds some hundred products.
+$(VENV)/ready: requirements.txt | packages
+	@echo 'Installing the official clients into $(VENV)'
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --use-pep517 \
+		-r requirements.txt
+	@$(VENV)/bin/python -m compileall -q \
+		-x '/tencentcloud/(?!common/|teo/)|/tccli/services/(?!teo/)' $(VENV)/lib >/dev/null || true
+	@touch $@
+
+.PHONY: clean-venv
+clean-venv:
+	rm -rf $(VENV)
