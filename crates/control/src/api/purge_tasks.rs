@@ -145,6 +145,7 @@ fn read_range(start: Option<&str>, end: Option<&str>) -> Result<Option<(i64, i64
 
 /// Adds filters to a query; `None` when no task can match them.
 fn narrow(mut query: TaskQuery, filters: Vec<Filter>) -> Result<Option<TaskQuery>, ApiError> {
+    let mut possible = true;
     for Filter { name, values, fuzzy } in filters {
         let unknown = |value: &str, known: Vec<&str>| {
             let shown: String = value.chars().take(64).collect();
@@ -155,15 +156,13 @@ fn narrow(mut query: TaskQuery, filters: Vec<Filter>) -> Result<Option<TaskQuery
             // A text that is no job's id is no job's.
             "job-id" => match JobId::parse(&first) {
                 Ok(job_id) => query.job_id = Some(job_id),
-                Err(_) => return Ok(None),
+                Err(_) => possible = false,
             },
             "target" if fuzzy => query.target = Some(TargetFilter::Containing(first)),
             "target" => query.target = Some(TargetFilter::Exact(first)),
             "domains" => {
                 query.domains = values.iter().filter_map(|value| HostName::parse(value).ok()).collect();
-                if query.domains.is_empty() {
-                    return Ok(None);
-                }
+                possible &= !query.domains.is_empty();
             }
             "statuses" => {
                 for value in &values {
@@ -181,7 +180,7 @@ fn narrow(mut query: TaskQuery, filters: Vec<Filter>) -> Result<Option<TaskQuery
             }
         }
     }
-    Ok(Some(query))
+    Ok(possible.then_some(query))
 }
 
 fn task_to_wire(task: TaskRow) -> Task {
