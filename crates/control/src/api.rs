@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use teo::{ApiError, Credentials, ErrorCode, POST_BODY_BYTES_MAX, RawRequest, Request, RequestId, envelope};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{debug, error};
 
 /// How long a client may take to send a request's body.
@@ -135,7 +135,7 @@ impl Api {
         let (head, body) = request.into_parts();
         let id = RequestId::from_random(random_bytes());
         let body = self.read_body(body).await;
-        let raw = raw_request(&head, body.as_deref().unwrap_or_default());
+        let raw = raw_request(&head, body.as_ref().map_or(&[], |body| &body.bytes));
         let trace_id = teo::trace_id(&raw).and_then(|text| HeaderValue::from_str(text).ok());
         let outcome = match &body {
             Ok(_) => AssertUnwindSafe(self.answer(&raw)).catch_unwind().await.unwrap_or_else(|_| {
@@ -254,7 +254,7 @@ impl Api {
     }
 
     /// Reads a body up to its bound in size and time.
-    async fn read_body(&self, mut body: Body) -> Result<Bytes, ApiError> {
+    async fn read_body(&self, mut body: Body) -> Result<ReadBody<'_>, ApiError> {
         let read = async {
             let (mut bytes, mut seen, mut place) = (BytesMut::new(), 0, None);
             while let Some(frame) = body.frame().await {
@@ -276,7 +276,7 @@ impl Api {
                 let text = format!("a request's body may have at most {POST_BODY_BYTES_MAX} bytes");
                 return Err(ApiError::new(ErrorCode::RequestSizeLimitExceeded, text));
             }
-            Ok(bytes.freeze())
+            Ok(ReadBody { bytes: bytes.freeze(), _place: place })
         };
         let limit = Duration::from_secs(BODY_READ_SECS_MAX);
         tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
@@ -284,6 +284,12 @@ impl Api {
             Err(ApiError::new(ErrorCode::InvalidRequest, text))
         })
     }
+}
+
+/// A body in memory, with its place among the large ones while it is there.
+struct ReadBody<'a> {
+    bytes: Bytes,
+    _place: Option<SemaphorePermit<'a>>,
 }
 
 fn broken_body() -> ApiError {

@@ -40,7 +40,17 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()>,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    serve_within(CONNECTIONS_MAX, listener, tls, router, stop).await;
+}
+
+async fn serve_within(
+    connections_max: usize,
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(connections_max));
     let acceptor = tls.map(TlsAcceptor::from);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
@@ -112,5 +122,78 @@ async fn http2(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Ro
 fn ended(outcome: hyper::Result<()>) {
     if let Err(error) = outcome {
         debug!(%error, "a connection to the API ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    /// A server with room for `connections_max`, and what stops it.
+    async fn start(connections_max: usize) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .route("/never", get(std::future::pending::<&'static str>));
+        let (stop, stopped) = oneshot::channel();
+        let stopping = async { drop(stopped.await) };
+        let running = tokio::spawn(serve_within(connections_max, listener, None, router, stopping));
+        (address, stop, running)
+    }
+
+    async fn ask(stream: &mut TcpStream, path: &str) -> String {
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_connection_too_many_waits_for_a_place() {
+        let (address, _stop, _running) = start(1).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut first, "/").await.ends_with("hello"));
+        let mut second = TcpStream::connect(address).await.unwrap();
+        tokio::select! {
+            biased;
+            answer = ask(&mut second, "/") => panic!("{answer}"),
+            // The first is served meanwhile, on the connection it has.
+            answer = ask(&mut first, "/") => assert!(answer.ends_with("hello")),
+        }
+        drop(first);
+        let mut answer = [0; 1024];
+        let length = second.read(&mut answer).await.unwrap();
+        assert!(answer[..length].ends_with(b"hello"));
+    }
+
+    #[tokio::test]
+    async fn stopping_closes_idle_connections_and_waits_for_no_hanging_request() {
+        let (address, stop, running) = start(8).await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut idle, "/").await.ends_with("hello"));
+        let mut hanging = TcpStream::connect(address).await.unwrap();
+        hanging.write_all(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stop.send(()).unwrap();
+        let mut rest = Vec::new();
+        assert_eq!(idle.read_to_end(&mut rest).await.unwrap(), 0);
+        running.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_no_request_is_not_waited_for_long() {
+        let (address, _stop, _running) = start(8).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(b"GET / HT").await.unwrap();
+        tokio::time::pause();
+        let mut rest = Vec::new();
+        let wait = Duration::from_secs(HEAD_READ_SECS_MAX * 2);
+        tokio::time::timeout(wait, silent.read_to_end(&mut rest)).await.unwrap().unwrap();
     }
 }

@@ -520,8 +520,8 @@ async fn health_is_told_in_the_status() {
     assert_eq!((raw.status, raw.body.as_slice()), (503, &b"the edge does not listen yet\n"[..]));
 }
 
-#[tokio::test]
-async fn the_api_speaks_tls() {
+/// A world that speaks TLS, and a client that trusts it and offers these protocols.
+async fn over_tls(protocols: &[&str]) -> (World, tokio_rustls::client::TlsStream<TcpStream>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
@@ -535,17 +535,50 @@ async fn the_api_speaks_tls() {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let client = rustls::ClientConfig::builder_with_provider(provider)
+    let mut client = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    client.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
     let stream = TcpStream::connect(world.address).await.unwrap();
     let stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+    (world, stream)
+}
+
+#[tokio::test]
+async fn the_api_speaks_tls() {
+    let (world, stream) = over_tls(&[]).await;
     let request = world.request(&world.signer(), "localhost", named("DescribeZones"), b"{}");
     let raw = world::exchange(stream, &request).await;
     assert!(matches!(raw.answer(), Answer::Success { .. }));
+}
+
+#[tokio::test]
+async fn over_http2_the_authority_is_the_signed_host() {
+    use http_body_util::{BodyExt, Full};
+    let (world, stream) = over_tls(&["h2"]).await;
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = http::Request::post("https://localhost:8443/");
+    let action = named("DescribeZones");
+    for (name, value) in teo::sign_request(&world.signer(), "localhost:8443", action, b"{}", NOW_SECS) {
+        if name != "Host" {
+            request = request.header(name, value);
+        }
+    }
+    let request = request.body(Full::new(bytes::Bytes::from_static(b"{}"))).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(
+        (answer.status(), answer.headers()["content-type"].to_str().unwrap()),
+        (http::StatusCode::OK, "application/json")
+    );
+    let frame = answer.into_body().frame().await.unwrap().unwrap();
+    let body = frame.into_data().unwrap();
+    assert!(matches!(Answer::read(&body).unwrap(), Answer::Success { .. }));
 }
 
 /// From the pause on, time only passes where everybody waits: so the half-sent body is waited for as long as allowed.
