@@ -92,8 +92,9 @@ CREATE TABLE tasks (
     created_ms INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX tasks_by_job ON tasks (job_id);
-CREATE INDEX tasks_by_zone_and_age ON tasks (zone_id, created_ms);
-CREATE INDEX tasks_by_age ON tasks (created_ms);
+-- Newest first, ties by insertion: the order in which tasks are listed, so that a page needs no sorting.
+CREATE INDEX tasks_by_zone_and_age ON tasks (zone_id, created_ms DESC, task_id);
+CREATE INDEX tasks_by_age ON tasks (created_ms DESC, task_id);
 
 CREATE TABLE members (
     member_id TEXT PRIMARY KEY,

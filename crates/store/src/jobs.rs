@@ -197,12 +197,17 @@ impl Store {
     /// The tasks that fit `query`, newest first.
     pub async fn describe_tasks(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
         let mut tx = self.read().await?;
-        let mut count = QueryBuilder::<Sqlite>::new("SELECT count(*)");
+        let mut count = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM tasks t");
+        // Every task has its job; it is only looked up where the query asks about it.
+        if query.kind.is_some() || !query.statuses.is_empty() {
+            count.push(" JOIN jobs j ON j.job_id = t.job_id");
+        }
         push_matches(&mut count, query);
         let total: i64 = count.build_query_scalar().persistent(false).fetch_one(&mut *tx).await?;
         let mut page = QueryBuilder::<Sqlite>::new(
             "SELECT t.job_id, t.zone_id, t.target, j.kind, j.method, t.fail_message, t.created_ms, \
-             coalesce(t.own_status, j.status) AS status, coalesce(t.own_updated_ms, j.updated_ms) AS updated_ms",
+             coalesce(t.own_status, j.status) AS status, coalesce(t.own_updated_ms, j.updated_ms) AS updated_ms \
+             FROM tasks t JOIN jobs j ON j.job_id = t.job_id",
         );
         push_matches(&mut page, query);
         page.push(" ORDER BY t.created_ms DESC, t.task_id LIMIT ");
@@ -232,7 +237,7 @@ impl Store {
 }
 
 fn push_matches(sql: &mut QueryBuilder<Sqlite>, query: &TaskQuery) {
-    sql.push(" FROM tasks t JOIN jobs j ON j.job_id = t.job_id WHERE TRUE");
+    sql.push(" WHERE TRUE");
     if let Some(zones) = &query.zones {
         push_any(sql, " AND t.zone_id IN (", zones.iter().map(|zone| zone.as_str().to_owned()));
     }
