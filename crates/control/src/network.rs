@@ -80,6 +80,8 @@ struct Shared {
     tail: publish::Tail,
     heard: Mutex<HashMap<MemberId, Heard>>,
     pings: mpsc::Sender<grant::PendingPing>,
+    /// How many links there are.
+    links: watch::Sender<usize>,
 }
 
 /// What this process heard of a member.
@@ -104,6 +106,7 @@ impl Network {
             tail: publish::Tail::default(),
             heard: Mutex::default(),
             pings,
+            links: watch::Sender::new(0),
         });
         spawn(shutdown.clone(), publish::run(Arc::clone(&shared)));
         spawn(shutdown.clone(), grant::run(Arc::clone(&shared), pending));
@@ -125,6 +128,13 @@ impl Network {
     /// Changes whenever jobs were completed.
     pub fn completions(&self) -> watch::Receiver<u64> {
         self.shared.completed.subscribe()
+    }
+
+    /// Waits until every edge has left or has broken its link, at most for `wait_max`.
+    pub async fn links_ended(&self, wait_max: Duration) {
+        let mut links = self.shared.links.subscribe();
+        // Past the limit their rows stay, and are removed by whoever finds them silent.
+        let _ = tokio::time::timeout(wait_max, links.wait_for(|count| *count == 0)).await;
     }
 
     /// The length of a lease.
@@ -207,6 +217,27 @@ async fn take_links(
     shutdown: watch::Receiver<bool>,
 ) {
     while let Some(link) = links.recv().await {
-        spawn(shutdown.clone(), link::run(Arc::clone(&shared), link));
+        let counted = CountedLink::new(Arc::clone(&shared));
+        spawn(shutdown.clone(), async move {
+            link::run(Arc::clone(&counted.shared), link).await;
+        });
+    }
+}
+
+/// One link in the count, for as long as it lives.
+struct CountedLink {
+    shared: Arc<Shared>,
+}
+
+impl CountedLink {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.links.send_modify(|count| *count += 1);
+        Self { shared }
+    }
+}
+
+impl Drop for CountedLink {
+    fn drop(&mut self) {
+        self.shared.links.send_modify(|count| *count -= 1);
     }
 }

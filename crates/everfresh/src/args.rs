@@ -1,0 +1,254 @@
+//! The arguments of the roles. Those of the client's subcommands are `cli`'s.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// An edge-cache network whose purges are kept: when a task reads success, nothing it matched is served any more.
+#[derive(Debug, Parser)]
+#[command(name = "everfresh", version, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) role: Role,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  everfresh serve --origin http://127.0.0.1:9000
+  everfresh serve --listen 127.0.0.1:8080 --api-listen 127.0.0.1:8090 --data ./data \\
+      --domain www.example.com --origin http://127.0.0.1:9000
+  everfresh purge url http://www.example.com/a.html --wait
+  everfresh purge tag news sports --method invalidate --wait
+
+EVERFRESH_LOG sets what is logged, for example debug or info,edge=debug.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// Run a control plane and one or more edges in one process
+    #[command(after_help = SERVE_HELP)]
+    Serve(ServeArgs),
+    /// Run a control plane that edges of other processes follow
+    Control(ControlArgs),
+    /// Run one edge that follows a control plane elsewhere
+    Edge(EdgeArgs),
+    /// Show the main job at work: an origin, a control plane, two edges, and purges that hold
+    Demo(DemoArgs),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+impl Role {
+    /// What is logged unless EVERFRESH_LOG says otherwise: tools say what they have to say by themselves.
+    pub(crate) fn default_log_filter(&self) -> &'static str {
+        match self {
+            Self::Serve(_) | Self::Control(_) | Self::Edge(_) => "info",
+            Self::Demo(_) | Self::Client(_) => "error",
+        }
+    }
+}
+
+const SERVE_HELP: &str = "\
+The first start makes an API key and prints it once; EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY in the environment
+become a key instead. Secret keys are stored encrypted under the master key: EVERFRESH_MASTER_KEY (64 hexadecimal
+digits or base64), or else the file master.key in the data directory, made at the first start.
+
+Examples:
+  everfresh serve --origin http://127.0.0.1:9000
+      serves the origin at http://127.0.0.1:8080/ under the host name 127.0.0.1
+  everfresh serve --domain www.example.com --origin http://127.0.0.1:9000 --data /var/lib/everfresh
+  everfresh serve --listen 127.0.0.1:8080 --listen 127.0.0.1:8081 --origin http://127.0.0.1:9000
+      two edges in one process";
+
+/// What a control plane needs.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct ControlPlaneArgs {
+    /// Where the API listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    pub(crate) api_listen: SocketAddr,
+    /// The certificate chain of the API, PEM: speaks https
+    #[arg(long, value_name = "FILE", requires = "api_tls_key")]
+    pub(crate) api_tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "api_tls_cert")]
+    pub(crate) api_tls_key: Option<PathBuf>,
+    /// Let the API (and the feed) be reached from other machines without encryption
+    #[arg(long)]
+    pub(crate) allow_plain_text: bool,
+    /// The directory of the database, the master key and the edge token; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "everfresh-data")]
+    pub(crate) data: PathBuf,
+    /// Where edges of other processes connect; needs --allow-plain-text beyond loopback
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) feed_listen: Option<SocketAddr>,
+    /// How long an edge may trust its cache without hearing from the control plane: the longest a purge waits for
+    /// an edge that is cut off
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    pub(crate) lease: Duration,
+    /// Calls a second of one key and action; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) rate_limit: u32,
+    /// When quotas begin anew: how far the local day is ahead of UTC
+    #[arg(long, value_name = "±HH:MM", default_value = "+08:00", value_parser = parse_offset, allow_hyphen_values = true)]
+    pub(crate) quota_reset: i32,
+    /// What a purge by tag does when its call has no Method: invalidate or delete
+    #[arg(long, value_name = "METHOD", default_value = "invalidate", value_parser = parse_method)]
+    pub(crate) tag_method: purge::Method,
+    /// Refuse origins with private or loopback addresses
+    #[arg(long)]
+    pub(crate) refuse_private_origins: bool,
+    /// Print one line of JSON when ready, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is to be served from the first start on.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct SiteArgs {
+    /// The host name to serve; by default the first listening address
+    #[arg(long, value_name = "HOST", requires = "origin")]
+    pub(crate) domain: Option<String>,
+    /// Where its content comes from: http://HOST[:PORT]
+    #[arg(long, value_name = "URL")]
+    pub(crate) origin: Option<String>,
+    /// The zone of the domain; by default the domain without its first label
+    #[arg(long, value_name = "NAME", requires = "origin")]
+    pub(crate) zone: Option<String>,
+}
+
+/// The limits of an edge.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct EdgeLimitArgs {
+    /// Threads of each edge; by default one for each core
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Memory for cached content of each edge: a number with KiB, MiB or GiB
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
+    pub(crate) memory: u64,
+    /// The largest content that is cached; larger content is passed on
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = parse_size)]
+    pub(crate) object_max: u64,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct ServeArgs {
+    /// Where clients connect; each address given is an edge of its own
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) control: ControlPlaneArgs,
+    #[command(flatten)]
+    pub(crate) site: SiteArgs,
+    #[command(flatten)]
+    pub(crate) limits: EdgeLimitArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct ControlArgs {
+    #[command(flatten)]
+    pub(crate) control: ControlPlaneArgs,
+}
+
+/// Which control plane, and where to listen.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct EdgeArgs {
+    /// Where clients connect
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// The control plane's --feed-listen address, HOST:PORT
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) control: String,
+    /// The file with the edge token: edge.token of the control plane's data directory. Or set EVERFRESH_EDGE_TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// What to call this edge
+    #[arg(long, value_name = "NAME", default_value = "edge-1")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) limits: EdgeLimitArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// The official client, tccli; without it the purges are sent by everfresh itself
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tccli: Option<PathBuf>,
+    /// Keep the network running after the story, until interrupted
+    #[arg(long)]
+    pub(crate) stay: bool,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write a whole number with ms, s or m, for example 5s");
+    let (number, unit_ms) = match text {
+        _ if text.ends_with("ms") => (&text[..text.len() - 2], 1),
+        _ if text.ends_with('s') => (&text[..text.len() - 1], 1_000),
+        _ if text.ends_with('m') => (&text[..text.len() - 1], 60_000),
+        _ => return Err(wrong()),
+    };
+    let count: u64 = number.parse().map_err(|_| wrong())?;
+    Ok(Duration::from_millis(count.checked_mul(unit_ms).ok_or_else(wrong)?))
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong =
+        || format!("{text:?} is no size: write a whole number with KiB, MiB or GiB, for example 256MiB");
+    let (number, unit) = match text {
+        _ if text.ends_with("KiB") => (&text[..text.len() - 3], 1 << 10),
+        _ if text.ends_with("MiB") => (&text[..text.len() - 3], 1 << 20),
+        _ if text.ends_with("GiB") => (&text[..text.len() - 3], 1 << 30),
+        _ => return Err(wrong()),
+    };
+    let count: u64 = number.parse().map_err(|_| wrong())?;
+    count.checked_mul(unit).ok_or_else(wrong)
+}
+
+fn parse_offset(text: &str) -> Result<i32, String> {
+    let wrong = || format!("{text:?} is no offset from UTC: write for example +08:00 or -05:30");
+    let sign = match text.as_bytes().first() {
+        Some(b'+') => 1,
+        Some(b'-') => -1,
+        _ => return Err(wrong()),
+    };
+    let (hours, minutes) = text[1..].split_once(':').ok_or_else(wrong)?;
+    let part = |digits: &str, most: i32| {
+        let number: i32 = digits.parse().ok()?;
+        (digits.len() == 2 && (0..=most).contains(&number)).then_some(number)
+    };
+    let (hours, minutes) = part(hours, 14).zip(part(minutes, 59)).ok_or_else(wrong)?;
+    Ok(sign * (hours * 3600 + minutes * 60))
+}
+
+fn parse_method(text: &str) -> Result<purge::Method, String> {
+    purge::Method::parse(text).ok_or_else(|| format!("{text:?} is no method: write invalidate or delete"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_sizes_and_offsets_are_read_and_refused() {
+        assert_eq!(parse_time("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_time("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_offset("+08:00"), Ok(28_800));
+        assert_eq!(parse_offset("-05:30"), Ok(-19_800));
+        for bad in ["", "5", "s", "5h", "-5s", "99999999999999999999s", "18446744073709551615m"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "64", "64MB", "MiB", "18446744073709551615GiB"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "08:00", "+8:00", "+15:00", "+08:60", "+08", "+é:00"] {
+            assert!(parse_offset(bad).is_err(), "{bad}");
+        }
+    }
+}

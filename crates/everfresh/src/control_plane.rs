@@ -1,0 +1,203 @@
+//! A running control plane: store, network, recorder, API and, for edges elsewhere, the feed.
+
+use crate::args::{ControlArgs, ControlPlaneArgs};
+use crate::data::{self, Environment, FirstKey};
+use anyhow::{Context, bail};
+use control::api::{Api, ApiOptions, ApiParts, Readiness};
+use control::recorder::Recorder;
+use control::{LEASE_RANGE, Network, NetworkSettings, listen, tls};
+use edge::Clocks;
+use feed::FeedToken;
+use serde_json::json;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long the parts of the control plane may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long edges that are told to end may take to say so.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// A control plane that runs.
+pub(crate) struct ControlPlane {
+    pub(crate) store: Store,
+    pub(crate) network: Network,
+    pub(crate) key: FirstKey,
+    /// `http://…` or `https://…`.
+    pub(crate) endpoint: String,
+    pub(crate) feed: Option<SocketAddr>,
+    api: JoinHandle<()>,
+    recorder: JoinHandle<()>,
+    shutdown: watch::Sender<bool>,
+}
+
+/// The runtime of a control plane.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the control plane's threads")
+}
+
+impl ControlPlane {
+    /// Starts everything that `args` ask for. `ready` answers `GET /healthz`.
+    pub(crate) async fn start(
+        args: &ControlPlaneArgs,
+        environment: Environment<'_>,
+        wall_clock: fn() -> SystemTime,
+        ready: Readiness,
+    ) -> anyhow::Result<Self> {
+        let (least, most) = LEASE_RANGE;
+        if !(least..=most).contains(&args.lease) {
+            bail!("--lease must be from {least:?} to {most:?}");
+        }
+        let tls = match (&args.api_tls_cert, &args.api_tls_key) {
+            (Some(cert), Some(key)) => Some(tls::load(cert, key)?),
+            _ => {
+                tls::check_plain_text(args.api_listen, args.allow_plain_text).context("--api-listen")?;
+                None
+            }
+        };
+        if let Some(feed) = args.feed_listen {
+            // The feed has no TLS of its own yet: its token and the log would be readable on the way.
+            tls::check_plain_text(feed, args.allow_plain_text).context("--feed-listen")?;
+        }
+        let store = data::open(args, environment).await?;
+        let key = data::first_key(&store, environment, unix_ms(wall_clock())).await?;
+        let (shutdown, down) = watch::channel(false);
+        let settings =
+            NetworkSettings { lease: args.lease, boot_clock: Clocks::with_wall(wall_clock).boot, wall_clock };
+        let network = Network::start(store.clone(), settings, down.clone());
+        let (recorder, task) = Recorder::new(store.clone(), network.clone());
+        let recorder_task = tokio::spawn(task.run());
+        let api = Api::new(ApiParts {
+            store: store.clone(),
+            recorder,
+            network: network.clone(),
+            now_ms: Arc::new(move || unix_ms(wall_clock())),
+            ready,
+            options: ApiOptions {
+                calls_per_sec: args.rate_limit,
+                tag_method: args.tag_method,
+                refuse_private_origins: args.refuse_private_origins,
+            },
+        });
+        let listener = TcpListener::bind(args.api_listen)
+            .await
+            .with_context(|| format!("the API can't listen at {}", args.api_listen))?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let endpoint = format!("{scheme}://{}", listener.local_addr()?);
+        let api = tokio::spawn(listen::serve(listener, tls, api.router(), ended(down.clone())));
+        let feed = match args.feed_listen {
+            None => None,
+            Some(address) => {
+                let listener = TcpListener::bind(address)
+                    .await
+                    .with_context(|| format!("the feed can't listen at {address}"))?;
+                let address = listener.local_addr()?;
+                let token = FeedToken::new(&data::edge_token(&args.data)?);
+                tokio::spawn(feed::serve(listener, token, network.accept(), ended(down)));
+                Some(address)
+            }
+        };
+        Ok(Self { store, network, key, endpoint, feed, api, recorder: recorder_task, shutdown })
+    }
+
+    /// Ends everything: requests under way first, the database last.
+    pub(crate) async fn stop(self) {
+        self.network.links_ended(LEAVE_TIMEOUT).await;
+        self.shutdown.send_replace(true);
+        let _ = tokio::time::timeout(END_TIMEOUT, self.api).await;
+        self.recorder.abort();
+        let _ = tokio::time::timeout(END_TIMEOUT, self.store.close()).await;
+    }
+}
+
+/// Runs a control plane alone, until it is told to end.
+pub(crate) fn run(
+    args: ControlArgs,
+    environment: Environment<'_>,
+    wall_clock: fn() -> SystemTime,
+) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let signals = Signals::listen()?;
+        let control =
+            ControlPlane::start(&args.control, environment, wall_clock, Arc::new(|| Ok(()))).await?;
+        let mut out = std::io::stdout().lock();
+        if args.control.json {
+            let line = json!({
+                "api": control.endpoint,
+                "feed": control.feed.map(|address| address.to_string()),
+                "secret_id": control.key.secret_id,
+                "secret_key": control.key.made,
+            });
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "everfresh control plane: ready")?;
+            writeln!(out, "  API     {}", control.endpoint)?;
+            if let Some(feed) = control.feed {
+                let token = args.control.data.join("edge.token");
+                writeln!(out, "  feed    {feed}")?;
+                writeln!(out, "\nAn edge joins with:")?;
+                writeln!(out, "  everfresh edge --control {feed} --token-file {}", token.display())?;
+            }
+            print_key(&mut out, &control.key)?;
+        }
+        out.flush()?;
+        drop(out);
+        signals.wait().await;
+        control.stop().await;
+        Ok(())
+    })
+}
+
+/// Prints the key, the secret only when it was made just now.
+pub(crate) fn print_key(out: &mut impl Write, key: &FirstKey) -> std::io::Result<()> {
+    match &key.made {
+        Some(secret_key) => {
+            writeln!(out, "\nThe first API key. The secret is shown this once:")?;
+            writeln!(out, "  export EVERFRESH_SECRET_ID={}", key.secret_id)?;
+            writeln!(out, "  export EVERFRESH_SECRET_KEY={secret_key}")
+        }
+        None => writeln!(out, "  key     {}", key.secret_id),
+    }
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    pub(crate) async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn ended(mut down: watch::Receiver<bool>) {
+    // An error means that the control plane is gone, which is the same.
+    let _ = down.wait_for(|down| *down).await;
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn unix_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,251 @@
+//! What a control plane finds or makes in its data directory before it serves: the database, the master key, the first
+//! API key, the edge token, and the zone and domain that the arguments ask for.
+
+use crate::args::{ControlPlaneArgs, SiteArgs};
+use anyhow::{Context, bail};
+use ring::rand::SecureRandom;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use store::{
+    Area, DomainChange, DomainRecord, Ipv6Status, MasterKey, NewZone, OriginRecord, Store, StoreOptions,
+};
+use zone::{HostName, OriginProtocol, ZoneId};
+
+/// Reads an environment variable.
+pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+const MASTER_KEY_FILE: &str = "master.key";
+const EDGE_TOKEN_FILE: &str = "edge.token";
+
+/// The longest edge token, in bytes.
+const EDGE_TOKEN_BYTES_MAX: usize = 1024;
+
+/// The key that a first start made or was given.
+pub(crate) struct FirstKey {
+    pub(crate) secret_id: String,
+    /// Only when this start made it: it is shown once.
+    pub(crate) made: Option<String>,
+}
+
+/// The site that the arguments ask for.
+pub(crate) struct Site {
+    pub(crate) zone_id: ZoneId,
+    pub(crate) zone_name: HostName,
+    pub(crate) domain: HostName,
+    pub(crate) origin: String,
+}
+
+/// Opens the store under its master key.
+pub(crate) async fn open(args: &ControlPlaneArgs, environment: Environment<'_>) -> anyhow::Result<Store> {
+    std::fs::create_dir_all(&args.data)
+        .with_context(|| format!("cannot make the data directory {}", args.data.display()))?;
+    let master_key = match environment("EVERFRESH_MASTER_KEY") {
+        Some(text) => MasterKey::parse(text.trim()).context("EVERFRESH_MASTER_KEY")?,
+        None => MasterKey::load_or_create(&args.data.join(MASTER_KEY_FILE))?,
+    };
+    let mut options = StoreOptions::new(&args.data, master_key);
+    options.quota_day_offset_secs = args.quota_reset;
+    Ok(Store::open(options).await?)
+}
+
+/// The key of the environment, or at the very first start a new one.
+pub(crate) async fn first_key(
+    store: &Store,
+    environment: Environment<'_>,
+    now_ms: i64,
+) -> anyhow::Result<FirstKey> {
+    match (environment("EVERFRESH_SECRET_ID"), environment("EVERFRESH_SECRET_KEY")) {
+        (Some(secret_id), Some(secret_key)) => {
+            store
+                .import_key(&secret_id, &secret_key, "from the environment", now_ms)
+                .await
+                .context("the key in EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY")?;
+            Ok(FirstKey { secret_id, made: None })
+        }
+        (None, None) => {
+            let known = store.keys().await?;
+            if let Some(key) = known.iter().find(|key| key.enabled) {
+                return Ok(FirstKey { secret_id: key.secret_id.clone(), made: None });
+            }
+            let key = store.create_key("made at the first start", now_ms).await?;
+            Ok(FirstKey { secret_id: key.info.secret_id, made: Some(key.secret_key.reveal().to_owned()) })
+        }
+        (Some(_), None) => {
+            bail!("EVERFRESH_SECRET_ID is set and EVERFRESH_SECRET_KEY is not: set both or neither")
+        }
+        (None, Some(_)) => {
+            bail!("EVERFRESH_SECRET_KEY is set and EVERFRESH_SECRET_ID is not: set both or neither")
+        }
+    }
+}
+
+/// The token that edges of other processes present: of the file, or made.
+pub(crate) fn edge_token(data: &Path) -> anyhow::Result<String> {
+    let path = data.join(EDGE_TOKEN_FILE);
+    let mut random = [0_u8; 32];
+    ring::rand::SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(mut file) => {
+            file.write_all(token.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| path.display().to_string())?;
+            Ok(token)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_edge_token(&path),
+        Err(error) => Err(error).with_context(|| format!("cannot make the edge token {}", path.display())),
+    }
+}
+
+/// Reads an edge token from its file.
+pub(crate) fn read_edge_token(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the edge token {}", path.display()))?;
+    check_edge_token(text.trim()).with_context(|| path.display().to_string())
+}
+
+/// Checks that a text can be a token.
+pub(crate) fn check_edge_token(text: &str) -> anyhow::Result<String> {
+    if text.is_empty() || text.len() > EDGE_TOKEN_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        bail!("an edge token is 1 to {EDGE_TOKEN_BYTES_MAX} printable ASCII characters without spaces");
+    }
+    Ok(text.to_owned())
+}
+
+/// Makes the zone and the domain that the arguments ask for, or brings the domain's origin up to date.
+pub(crate) async fn site(
+    store: &Store,
+    args: &SiteArgs,
+    listen: SocketAddr,
+    now_ms: i64,
+) -> anyhow::Result<Option<Site>> {
+    let Some(origin) = &args.origin else { return Ok(None) };
+    let (address, port) = parse_origin(origin)?;
+    let domain = match &args.domain {
+        Some(domain) => HostName::parse(domain).with_context(|| format!("--domain {domain}"))?,
+        None if listen.ip().is_unspecified() => {
+            bail!("--listen {listen} has no host name of its own: say which one to serve with --domain")
+        }
+        None => HostName::parse(&SocketAddr::new(listen.ip(), 0).to_string()).context("--listen")?,
+    };
+    let zone_name = match &args.zone {
+        Some(zone) => HostName::parse(zone).with_context(|| format!("--zone {zone}"))?,
+        None => zone_of(&domain)?,
+    };
+    if !domain.is_within(&zone_name) {
+        bail!("--domain {domain} does not lie in --zone {zone_name}");
+    }
+    let zones = store.zones().await?;
+    let zone_id = match zones.iter().find(|zone| zone.name == zone_name) {
+        Some(zone) => zone.id.clone(),
+        None => {
+            let zone = NewZone {
+                name: zone_name.clone(),
+                alias: String::new(),
+                area: Area::Overseas,
+                tags: Vec::new(),
+            };
+            store.create_zone(zone, now_ms).await?
+        }
+    };
+    let record = |address| OriginRecord {
+        address,
+        backup: None,
+        host_header: None,
+        private_access: false,
+        private_parameters: Vec::new(),
+    };
+    match store.domains(&zone_id).await?.into_iter().find(|known| known.name == domain) {
+        Some(known) if known.origin.address == address && known.http_port == port => {}
+        Some(known) => {
+            let origin = OriginRecord { address, ..known.origin };
+            let change = DomainChange {
+                origin: Some(origin),
+                protocol: Some(OriginProtocol::Http),
+                http_port: Some(port),
+                ..DomainChange::default()
+            };
+            store.modify_domain(&zone_id, &domain, change, now_ms).await?;
+        }
+        None => {
+            let new = DomainRecord {
+                zone: zone_id.clone(),
+                name: domain.clone(),
+                online: true,
+                origin: record(address),
+                protocol: OriginProtocol::Http,
+                http_port: port,
+                https_port: 443,
+                ipv6: Ipv6Status::Follow,
+                created_ms: now_ms,
+                modified_ms: now_ms,
+            };
+            store.create_domain(new).await?;
+        }
+    }
+    Ok(Some(Site { zone_id, zone_name, domain, origin: origin.clone() }))
+}
+
+/// Host and port of `http://HOST[:PORT]`.
+fn parse_origin(text: &str) -> anyhow::Result<(HostName, u16)> {
+    if text.starts_with("https://") {
+        bail!("--origin {text}: this version reaches origins over plain HTTP only; write http://…");
+    }
+    let authority = text
+        .strip_prefix("http://")
+        .map(|rest| rest.strip_suffix('/').unwrap_or(rest))
+        .filter(|rest| !rest.contains(['/', '?', '#', '@']))
+        .with_context(|| format!("--origin {text}: write http://HOST or http://HOST:PORT, without a path"))?;
+    let host = HostName::parse(authority).with_context(|| format!("--origin {text}"))?;
+    let after_bracket = authority.rfind(']').map_or(0, |at| at + 1);
+    let port = match authority[after_bracket..].rsplit_once(':') {
+        Some((_, digits)) if !digits.is_empty() => digits
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .with_context(|| format!("--origin {text}: the port must be from 1 to 65535"))?,
+        Some(_) | None => 80,
+    };
+    Ok((host, port))
+}
+
+/// The domain without its first label, where that still is a domain name.
+fn zone_of(domain: &HostName) -> anyhow::Result<HostName> {
+    if domain.is_address() || domain.label_count() < 3 {
+        return Ok(domain.clone());
+    }
+    let (_, parent) = domain.as_str().split_once('.').context("a name of three labels has a dot")?;
+    HostName::parse(parent).with_context(|| format!("the zone of {domain}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_read_and_refused() {
+        let read = |text: &str| parse_origin(text).map(|(host, port)| format!("{host} {port}")).ok();
+        assert_eq!(read("http://127.0.0.1:9000"), Some("127.0.0.1 9000".into()));
+        assert_eq!(read("http://Origin.Example.com/"), Some("origin.example.com 80".into()));
+        assert_eq!(read("http://[::1]:81"), Some("[::1] 81".into()));
+        for bad in
+            ["127.0.0.1:9000", "https://a.test", "http://", "http://a.test/path", "http://a:0", "http://u@a"]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_zone_is_the_domain_without_its_first_label() {
+        let zone = |text: &str| zone_of(&HostName::parse(text).unwrap()).unwrap().to_string();
+        assert_eq!(zone("www.example.com"), "example.com");
+        assert_eq!(zone("example.com"), "example.com");
+        assert_eq!(zone("127.0.0.1"), "127.0.0.1");
+        assert_eq!(zone("localhost"), "localhost");
+    }
+}

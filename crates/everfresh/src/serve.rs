@@ -1,0 +1,162 @@
+//! A control plane and its edges in one process.
+
+use crate::args::ServeArgs;
+use crate::control_plane::{ControlPlane, Signals, print_key, runtime, unix_ms};
+use crate::data::{self, Environment, Site};
+use crate::edge_process;
+use anyhow::Context;
+use control::api::Readiness;
+use edge::{Clocks, EdgeHandle};
+use feed::InProcess;
+use serde_json::json;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+/// How long edges may take until they are ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether they are.
+const READY_POLL: Duration = Duration::from_millis(5);
+
+/// Whether an edge is ready.
+type Question = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// A control plane with edges.
+pub(crate) struct Served {
+    pub(crate) control: ControlPlane,
+    pub(crate) site: Option<Site>,
+    pub(crate) edges: Vec<EdgeHandle>,
+}
+
+impl Served {
+    /// Starts everything and waits until each edge has its configuration and a lease.
+    pub(crate) async fn start(
+        args: &ServeArgs,
+        environment: Environment<'_>,
+        wall_clock: fn() -> SystemTime,
+    ) -> anyhow::Result<Self> {
+        let all_ready: Arc<OnceLock<Vec<Question>>> = Arc::default();
+        let asked = Arc::clone(&all_ready);
+        let ready: Readiness = Arc::new(move || match asked.get() {
+            Some(edges) if edges.iter().all(|is_ready| is_ready()) => Ok(()),
+            Some(_) => Err("an edge waits for its configuration or its lease".into()),
+            None => Err("the edges are starting".into()),
+        });
+        let control = ControlPlane::start(&args.control, environment, wall_clock, ready).await?;
+        let mut edges = Vec::new();
+        for (index, listen) in args.listen.iter().enumerate() {
+            let config = edge_process::config(format!("edge-{}", index + 1), *listen, &args.limits);
+            let feed = InProcess::new(control.network.accept());
+            edges.push(edge::start(config, feed, Clocks::with_wall(wall_clock))?);
+        }
+        let first: SocketAddr = edges.first().map(EdgeHandle::address).context("no --listen")?;
+        let site = data::site(&control.store, &args.site, first, unix_ms(wall_clock())).await?;
+        control.network.wake();
+        let questions = edges.iter().map(|edge| Box::new(edge.readiness()) as Question);
+        let _ = all_ready.set(questions.collect());
+        let served = Self { control, site, edges };
+        tokio::time::timeout(READY_TIMEOUT, served.all_ready())
+            .await
+            .context("the edges got no lease from the control plane of their own process")?;
+        Ok(served)
+    }
+
+    async fn all_ready(&self) {
+        while !self.edges.iter().all(EdgeHandle::is_ready) {
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+
+    /// Ends edges first, so that they give up their leases while the control plane still listens.
+    pub(crate) async fn stop(self) {
+        for edge in &self.edges {
+            edge.shut_down();
+        }
+        for edge in self.edges {
+            let _ = tokio::task::spawn_blocking(move || edge.stop()).await;
+        }
+        self.control.stop().await;
+    }
+}
+
+/// Serves until told to end.
+pub(crate) fn run(
+    args: ServeArgs,
+    environment: Environment<'_>,
+    wall_clock: fn() -> SystemTime,
+) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let signals = Signals::listen()?;
+        let served = Served::start(&args, environment, wall_clock).await?;
+        {
+            let mut out = std::io::stdout().lock();
+            if args.control.json {
+                print_json(&mut out, &served)?
+            } else {
+                print_text(&mut out, &served)?
+            }
+            out.flush()?;
+        }
+        signals.wait().await;
+        served.stop().await;
+        Ok(())
+    })
+}
+
+fn print_json(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
+    let edges: Vec<String> = served.edges.iter().map(|edge| edge.address().to_string()).collect();
+    let line = json!({
+        "edges": edges,
+        "api": served.control.endpoint,
+        "feed": served.control.feed.map(|address| address.to_string()),
+        "zone_id": served.site.as_ref().map(|site| site.zone_id.to_string()),
+        "domain": served.site.as_ref().map(|site| site.domain.to_string()),
+        "secret_id": served.control.key.secret_id,
+        "secret_key": served.control.key.made,
+    });
+    writeln!(out, "{line}")
+}
+
+fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
+    let control = &served.control;
+    writeln!(out, "everfresh: ready")?;
+    for (index, edge) in served.edges.iter().enumerate() {
+        writeln!(out, "  edge    http://{}  (edge-{})", edge.address(), index + 1)?;
+    }
+    writeln!(out, "  API     {}", control.endpoint)?;
+    if let Some(feed) = control.feed {
+        writeln!(out, "  feed    {feed}")?;
+    }
+    if let Some(site) = &served.site {
+        writeln!(out, "  zone    {}  {}", site.zone_name, site.zone_id)?;
+        writeln!(out, "  domain  {} from {}", site.domain, site.origin)?;
+    }
+    print_key(out, &control.key)?;
+    if control.key.made.is_none() {
+        writeln!(out, "\nSet EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY to that key to use the client.")?;
+    }
+    if control.endpoint != "http://127.0.0.1:8090" {
+        writeln!(out, "  export EVERFRESH_ENDPOINT={}", control.endpoint)?;
+    }
+    match &served.site {
+        None => {
+            writeln!(out, "\nNothing is served yet. Make a zone and a domain:")?;
+            writeln!(out, "  everfresh zone create example.com")?;
+            writeln!(out, "  everfresh domain create www.example.com --origin http://127.0.0.1:9000")
+        }
+        Some(site) => {
+            writeln!(out, "\nPurge with:")?;
+            writeln!(out, "  everfresh purge host {} --wait", site.domain)?;
+            writeln!(out, "or with the official client:")?;
+            writeln!(
+                out,
+                "  tccli teo CreatePurgeTask --endpoint {} \\\n    --secretId \"$EVERFRESH_SECRET_ID\" \
+                 --secretKey \"$EVERFRESH_SECRET_KEY\" --region ap-guangzhou \\\n    --ZoneId {} --Type purge_host \
+                 --Targets '[\"{}\"]'",
+                control.endpoint, site.zone_id, site.domain
+            )
+        }
+    }
+}
