@@ -8,8 +8,8 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use std::ops::RangeInclusive;
 use zone::{HostName, ZoneId};
 
-/// Jobs that one call of [`Store::forget_jobs`] removes at most.
-const FORGET_MAX: u32 = 500;
+/// Jobs that one call of [`Store::forget_jobs`] removes at most, so that no writer waits long.
+pub const FORGET_JOBS_MAX: u32 = 100;
 
 /// A job still processing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,8 +219,8 @@ impl Store {
         Ok(TaskPage { total: total.cast_unsigned(), tasks })
     }
 
-    /// Forgets finished jobs taken before `before_ms`, with their tasks; at most 500 a call, so that no writer waits
-    /// long. Returns how many went.
+    /// Forgets finished jobs taken before `before_ms`, with their tasks; at most [`FORGET_JOBS_MAX`] a call. Returns
+    /// how many went.
     pub async fn forget_jobs(&self, before_ms: i64) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
         let done = sqlx::query(
@@ -228,7 +228,7 @@ impl Store {
              (SELECT job_id FROM jobs WHERE created_ms < ? AND status <> 'processing' LIMIT ?)",
         )
         .bind(before_ms)
-        .bind(FORGET_MAX)
+        .bind(FORGET_JOBS_MAX)
         .execute(&mut *tx)
         .await?;
         commit(tx).await?;

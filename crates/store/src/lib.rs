@@ -19,7 +19,7 @@ mod zones;
 
 pub use domains::{DOMAINS_PER_ZONE_MAX, DomainChange, DomainRecord, Ipv6Status, OriginRecord};
 pub use error::{ConfigError, StoreError};
-pub use jobs::{Job, PendingJob, TargetFilter, TaskPage, TaskQuery, TaskRow};
+pub use jobs::{FORGET_JOBS_MAX, Job, PendingJob, TargetFilter, TaskPage, TaskQuery, TaskRow};
 pub use keys::{KEYS_MAX, KeyError, KeyInfo, SecretKey, StoredKey};
 pub use log::{GrantBasis, LogHead, LogRange};
 pub use master_key::{MASTER_KEY_BYTES, MasterKey, MasterKeyError};

@@ -9,7 +9,7 @@ use purge::{JobId, MemberAck, TaskStatus};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Member, MemberState, StoreError};
+use store::{FORGET_JOBS_MAX, Member, MemberState, StoreError};
 use tracing::{error, info, warn};
 
 /// How often what is past its retention is forgotten.
@@ -141,7 +141,8 @@ async fn forget(shared: &Shared, counted: &mut Counted, now: Duration) -> Result
     counted.forgot = Some(now);
     let now_ms = shared.now_ms();
     let before = |kept: Duration| now_ms - i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
-    shared.store.forget_jobs(before(JOBS_KEPT)).await?;
+    // In steps, between which others write.
+    while shared.store.forget_jobs(before(JOBS_KEPT)).await? == u64::from(FORGET_JOBS_MAX) {}
     let keep_from = shared.store.first_seq_since(before(ENTRIES_KEPT)).await?;
     shared.store.trim_log(keep_from).await?;
     shared.store.forget_quota_use(now_ms).await

@@ -5,9 +5,9 @@ use purge::{
 };
 use std::collections::BTreeMap;
 use store::{
-    Area, ConfigError, DomainChange, DomainRecord, Ipv6Status, Joined, KeyError, MemberId, MemberState,
-    MemberTerms, NewZone, OriginRecord, QuotaKind, QuotaLimits, RecordError, Recorded, Recording, Store, Tag,
-    TargetFilter, TaskQuery, ZoneChange,
+    Area, ConfigError, DomainChange, DomainRecord, FORGET_JOBS_MAX, Ipv6Status, Joined, KeyError, MemberId,
+    MemberState, MemberTerms, NewZone, OriginRecord, QuotaKind, QuotaLimits, RecordError, Recorded,
+    Recording, Store, Tag, TargetFilter, TaskQuery, ZoneChange,
 };
 use zone::{HostName, OriginProtocol, ZoneId};
 
@@ -314,6 +314,15 @@ pub(crate) async fn finished_jobs_are_forgotten_by_age(store: &Store) {
     let query = TaskQuery { limit: 100, ..TaskQuery::default() };
     assert_eq!(store.describe_tasks(&query).await.unwrap().total, 2);
     assert_eq!(store.pending_jobs().await.unwrap()[0].job_id, open.job_id);
+
+    let many = (0..FORGET_JOBS_MAX + 1).map(|_| urls(&zone, 1, NOW_MS - 1)).collect();
+    let answers = record_now(store, many).await;
+    let ids: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().job_id).collect();
+    store.complete_jobs(&ids, TaskStatus::Success, NOW_MS).await.unwrap();
+    let steps = [(); 3].map(|()| store.forget_jobs(NOW_MS));
+    let [first, second, third] = steps;
+    let forgotten = (first.await.unwrap(), second.await.unwrap(), third.await.unwrap());
+    assert_eq!(forgotten, (FORGET_JOBS_MAX.into(), 1, 0));
 }
 
 pub(crate) async fn the_log_is_trimmed_up_to_the_first_unfinished_job(store: &Store) {
