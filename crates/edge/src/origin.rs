@@ -56,19 +56,26 @@ impl OriginClient {
         &self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, FetchFailure> {
-        match tokio::time::timeout(self.head_timeout, self.client.request(request)).await {
+        match tokio::time::timeout(self.head_timeout, self.send_uploading(request)).await {
             Err(_) => Err(FetchFailure::TimedOut),
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
-                let failure = classify(&error);
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    reason = failure.name(),
-                    "fetch failed"
-                );
-                Err(failure)
-            }
+            Ok(sent) => sent,
         }
+    }
+
+    /// The same for a request with a body, however long that takes: the caller sees to it that something moves.
+    pub(crate) async fn send_uploading(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, FetchFailure> {
+        self.client.request(request).await.map_err(|error| {
+            let failure = classify(&error);
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                reason = failure.name(),
+                "fetch failed"
+            );
+            failure
+        })
     }
 }
 

@@ -7,10 +7,10 @@ use crate::body::Reader;
 use crate::fetch::{Base, Job};
 use crate::flight::{Arrival, Boarding, FetchFailure, Landing, Reading, Sharing, may_share};
 use crate::object::Standing;
-use crate::origin::{OriginClient, RequestBodyError, locate, strip_conditions};
+use crate::origin::{OriginClient, RequestBody, RequestBodyError, locate, strip_conditions};
 use crate::respond::{
-    AnswerBody, Forwarded, Told, answer, answer_failure, answer_object, answer_refusal, told_arrival,
-    told_hit,
+    AnswerBody, Forwarded, PassedOn, Told, answer, answer_failure, answer_object, answer_refusal,
+    told_arrival, told_hit,
 };
 use crate::shelf::{Found, ObjectKey};
 use crate::state::{Counters, State};
@@ -19,9 +19,11 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use httpcache::{CacheStatus, ForwardReason, VIA_HOPS_MAX};
 use hyper::body::Incoming;
-use purge::UrlKey;
+use purge::{UrlError, UrlKey};
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
 use zone::{HostName, Route, RouteRefusal};
 
 /// How often a request looks before it fetches for itself alone.
@@ -80,6 +82,10 @@ impl Proxy {
     }
 
     fn route(&self, request: Request<Incoming>) -> Result<Asked, Refusal> {
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            let text = format!("a cache does not answer {}", request.method());
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", text));
+        }
         let host = host_of(&request)?;
         if httpcache::has_passed(request.headers(), &self.state.via)
             || httpcache::via_hops(request.headers()) > VIA_HOPS_MAX
@@ -97,8 +103,10 @@ impl Proxy {
             Refusal::new(status, name, format!("{host}: {refusal}"))
         })?;
         let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let url = UrlKey::of_request(host, target)
-            .map_err(|error| Refusal::new(StatusCode::URI_TOO_LONG, "url", error.to_string()))?;
+        let url = UrlKey::of_request(host, target).map_err(|error| match error {
+            UrlError::TooLong(_) => Refusal::new(StatusCode::URI_TOO_LONG, "url-too-long", error.to_string()),
+            _ => Refusal::new(StatusCode::BAD_REQUEST, "bad-url", error.to_string()),
+        })?;
         let url_key = self.state.shelf.url_key(&route.zone().id, &url);
         let mut headers = httpcache::end_to_end(request.headers());
         headers.remove(header::HOST);
@@ -282,20 +290,14 @@ impl Proxy {
             Err(failure) => return answer_failure(state, method == Method::HEAD, failure),
         };
         let Asked { request: asked_request, route, url, url_key, .. } = asked;
-        let limited =
-            Limited::new(asked_request.into_body(), usize::try_from(body_max).unwrap_or(usize::MAX));
-        let exceeded = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let saw = Arc::clone(&exceeded);
-        let body = limited.map_err(move |error| match error.downcast::<hyper::Error>() {
-            Ok(error) => RequestBodyError::Broken(*error),
-            Err(_) => {
-                saw.store(true, std::sync::atomic::Ordering::Relaxed);
-                RequestBodyError::TooLarge
-            }
-        });
+        let uploading = Arc::new(Uploading::default());
+        let body = uploading.watch(asked_request.into_body(), body_max);
         Counters::count(&state.counters.fetches);
-        let sent = self.client.send(request.map(|()| body.boxed_unsync())).await;
-        if exceeded.load(std::sync::atomic::Ordering::Relaxed) {
+        let sent = tokio::select! {
+            sent = self.client.send_uploading(request.map(|()| body)) => sent,
+            failure = uploading.stalled(state.config.connect_timeout + state.config.head_timeout) => Err(failure),
+        };
+        if uploading.exceeded.load(Ordering::Relaxed) {
             return body_too_large(state, body_max);
         }
         match sent {
@@ -320,6 +322,40 @@ impl Proxy {
             self.state.flights.detach(key);
             self.state.shelf.remove(key);
         }
+    }
+}
+
+/// A request's body on its way to the origin.
+#[derive(Default)]
+struct Uploading {
+    exceeded: AtomicBool,
+    progress: Notify,
+}
+
+impl Uploading {
+    /// The body, cut off past `body_max` bytes.
+    fn watch(self: &Arc<Self>, body: Incoming, body_max: u64) -> RequestBody {
+        let (went_on, went_over) = (Arc::clone(self), Arc::clone(self));
+        Limited::new(body, usize::try_from(body_max).unwrap_or(usize::MAX))
+            .map_frame(move |frame| {
+                went_on.progress.notify_one();
+                frame
+            })
+            .map_err(move |error| match error.downcast::<hyper::Error>() {
+                Ok(error) => RequestBodyError::Broken(*error),
+                Err(_) => {
+                    went_over.exceeded.store(true, Ordering::Relaxed);
+                    RequestBodyError::TooLarge
+                }
+            })
+            .boxed_unsync()
+    }
+
+    /// Completes once nothing has moved for `wait_max`: the clock starts anew with each part of the body, so that a
+    /// long upload is no timeout.
+    async fn stalled(&self, wait_max: Duration) -> FetchFailure {
+        while tokio::time::timeout(wait_max, self.progress.notified()).await.is_ok() {}
+        FetchFailure::TimedOut
     }
 }
 
@@ -382,7 +418,8 @@ fn pass_back(state: &State, response: Response<Incoming>) -> Response<AnswerBody
     let status =
         CacheStatus::forwarded(&state.config.name, ForwardReason::Method).forward_status(parts.status);
     let told = Told { status, eo: "MISS" };
-    answer(state, parts.status, headers, AnswerBody::PassedOn(body.boxed_unsync()), told)
+    let body = AnswerBody::PassedOn(PassedOn::new(body, state.config.body_timeout));
+    answer(state, parts.status, headers, body, told)
 }
 
 fn body_too_large(state: &State, body_max: u64) -> Response<AnswerBody> {

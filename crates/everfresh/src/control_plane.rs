@@ -117,7 +117,8 @@ impl ControlPlane {
         self.network.links_ended(LEAVE_TIMEOUT).await;
         self.shutdown.send_replace(true);
         let _ = tokio::time::timeout(END_TIMEOUT, self.api).await;
-        self.recorder.abort();
+        // It ends by itself once the API is gone, and cuts no commit off.
+        let _ = tokio::time::timeout(END_TIMEOUT, self.recorder).await;
         let _ = tokio::time::timeout(END_TIMEOUT, self.store.close()).await;
     }
 }
