@@ -29,7 +29,7 @@ test: packages $(VENV)/ready
 demo: packages $(VENV)/ready
 	@echo 'Building Everfresh; the first time takes some minutes.'
 	cargo build --locked -p everfresh
-	@cargo run --locked --quiet -p everfresh -- demo --tccli $(VENV)/bin/tccli
+	@cargo run --locked --quiet -p everfresh -- demo --tccli $(VENV)/bin/tccli $(if $(filter-out 0,$(DEMO_STAY)),--stay)
 
 .PHONY: bench
 bench:
