@@ -165,6 +165,12 @@ impl Writer {
         }
     }
 
+    /// Whether the content is still kept whole with `more` bytes.
+    pub(crate) fn keeps(&self, more: usize) -> bool {
+        let growing = self.content.growing.lock();
+        !growing.windowed && growing.written + more as u64 <= self.kept_bytes_max
+    }
+
     /// Whether the content is still kept whole.
     pub(crate) fn keeps_all(&self) -> bool {
         !self.content.growing.lock().windowed
@@ -301,6 +307,12 @@ impl Reader {
 
     fn poll_growing(&mut self, cx: &Context<'_>, id: u64) -> Poll<Option<Result<Bytes, ContentError>>> {
         let mut growing = self.content.growing.lock();
+        // Packed since the caller looked: the chunks are gone, and no end of theirs is the content's.
+        if let Some(pieces) = self.content.whole.get() {
+            let bytes = pieces.read(self.position, self.end);
+            self.position += bytes.as_ref().map_or(0, Bytes::len) as u64;
+            return Poll::Ready(bytes.map(Ok));
+        }
         if !growing.readers.contains_key(&id) {
             return Poll::Ready(Some(Err(ContentError::FellBehind)));
         }
@@ -441,6 +453,33 @@ mod tests {
         writer.finish();
         assert_eq!(rest(&mut reader).await.unwrap(), b"0123456789ab");
         assert!(content.whole().is_none());
+    }
+
+    /// A reader that looked just before the content was packed found neither chunks nor pieces, and took that for the
+    /// content's end.
+    #[tokio::test]
+    async fn content_that_becomes_whole_under_its_readers_loses_nothing() {
+        let read_all = |mut reader: Reader| {
+            let mut rest = Box::pin(rest(&mut reader));
+            loop {
+                let mut cx = Context::from_waker(Waker::noop());
+                if let Poll::Ready(all) = rest.as_mut().poll(&mut cx) {
+                    return all;
+                }
+            }
+        };
+        for _ in 0..1_000 {
+            let (writer, content) = Writer::new(100);
+            let reader = || content.reader(0, None).unwrap();
+            let readers: Vec<_> = (0..2).map(|_| reader()).collect();
+            let reading: Vec<_> =
+                readers.into_iter().map(|reader| std::thread::spawn(move || read_all(reader))).collect();
+            writer.write(Bytes::from_static(b"abc")).await.unwrap();
+            writer.finish();
+            for reading in reading {
+                assert_eq!(reading.join().unwrap().unwrap(), b"abc");
+            }
+        }
     }
 
     #[tokio::test]
