@@ -28,6 +28,16 @@ const FIRST_PING_INTERVAL: Duration = Duration::from_millis(500);
 /// The first and the longest wait before a broken link is opened again.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How long a link may take no message before it counts as broken. Both ends could otherwise wait for room at the other
+/// without end.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the edge tries to say that it leaves.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The shortest interval between pings, however short the leases.
+const PING_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 /// Why a link ended.
 enum Ended {
     Broken,
@@ -71,13 +81,23 @@ pub(crate) async fn run<F: Feed>(
     };
     let mut wait = REOPEN.0;
     while !*shutdown.borrow() {
-        match feed.open().await {
+        // A control plane that takes no links must not keep the edge from its end.
+        let opened = tokio::select! {
+            opened = feed.open() => opened,
+            () = ended(&mut shutdown) => break,
+        };
+        match opened {
             Ok(mut link) => {
                 wait = REOPEN.0;
-                match follower.follow(&mut link, &mut shutdown).await {
+                let how = tokio::select! {
+                    how = follower.follow(&mut link) => how,
+                    () = ended(&mut shutdown) => Ended::Shutdown,
+                };
+                match how {
                     Ended::Shutdown => {
                         follower.state.lease.give_up();
-                        let _ = link.send(EdgeToControl::Leave).await;
+                        let leave = link.send(EdgeToControl::Leave);
+                        let _ = tokio::time::timeout(LEAVE_TIMEOUT, leave).await;
                         break;
                     }
                     Ended::NotMember => {
@@ -102,21 +122,24 @@ pub(crate) async fn run<F: Feed>(
     Ok(())
 }
 
+async fn send(link: &EdgeLink, message: EdgeToControl) -> Result<(), LinkBroken> {
+    tokio::time::timeout(SEND_TIMEOUT, link.send(message)).await.unwrap_or(Err(LinkBroken))
+}
+
 impl Follower {
-    async fn follow(&mut self, link: &mut EdgeLink, shutdown: &mut watch::Receiver<bool>) -> Ended {
+    async fn follow(&mut self, link: &mut EdgeLink) -> Ended {
         self.wanted = None;
         self.pings.clear();
         let (epoch, applied) = self.position();
         let edge_name = self.state.config.name.clone();
         let hello = Hello { member: self.member, edge_name, epoch, applied };
-        if link.send(EdgeToControl::Hello(hello)).await.is_err() {
+        if send(link, EdgeToControl::Hello(hello)).await.is_err() {
             return Ended::Broken;
         }
         let mut next_ping = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 biased;
-                () = ended(shutdown) => return Ended::Shutdown,
                 () = tokio::time::sleep_until(next_ping) => {
                     next_ping = tokio::time::Instant::now() + self.ping_interval;
                     if self.ping(link).await.is_err() {
@@ -156,7 +179,7 @@ impl Follower {
         }
         // Before it leaves: the lease counts from here.
         self.pings.push_back((nonce, (self.state.clocks.boot)()));
-        link.send(EdgeToControl::Ping(Ping { nonce, epoch, applied })).await
+        send(link, EdgeToControl::Ping(Ping { nonce, epoch, applied })).await
     }
 
     async fn want(&mut self, link: &EdgeLink) -> Result<(), LinkBroken> {
@@ -166,7 +189,7 @@ impl Follower {
         }
         self.wanted = Some(applied);
         debug!(after = %applied, "asking for missing entries");
-        link.send(EdgeToControl::Want { after: applied }).await
+        send(link, EdgeToControl::Want { after: applied }).await
     }
 
     async fn receive(&mut self, link: &EdgeLink, message: ToEdge) -> Result<Option<Ended>, LinkBroken> {
@@ -236,7 +259,7 @@ impl Follower {
             let count = applied.number() - before.number();
             self.state.counters.entries_applied.fetch_add(count, Ordering::Relaxed);
             self.wanted = None;
-            link.send(EdgeToControl::Acknowledge { epoch, applied }).await?;
+            send(link, EdgeToControl::Acknowledge { epoch, applied }).await?;
         }
         Ok(())
     }
@@ -247,7 +270,8 @@ impl Follower {
             return Ok(());
         };
         let Some((_, sent_at)) = self.pings.remove(index) else { return Ok(()) };
-        self.ping_interval = grant.lease / self.state.config.pings_per_lease.max(1);
+        let interval = grant.lease / self.state.config.pings_per_lease.max(1);
+        self.ping_interval = interval.max(PING_INTERVAL_MIN);
         let (epoch, applied) = self.position();
         if epoch != Some(grant.epoch) || applied.next() < grant.first_retained {
             // Not every entry can be had: a comparison with the head, not a clearing.
