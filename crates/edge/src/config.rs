@@ -20,7 +20,8 @@ pub struct EdgeConfig {
     pub request_body_bytes_max: u64,
     /// How many connections clients may hold open on each worker.
     pub connections_max: usize,
-    /// How many requests to origins may be under way at once; above it clients get 503.
+    /// How many requests to origins may be under way at once; above it clients get 503. Those whose content is only
+    /// passed on, at the pace of its readers, count until the head of the response is there.
     pub fetches_max: usize,
     /// The same while the edge is fenced.
     pub fenced_fetches_max: usize,

@@ -15,6 +15,7 @@ use purge::{Tags, UrlKey};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
+use tokio::sync::SemaphorePermit;
 use zone::Route;
 
 /// The header in which origins name the tags of a response.
@@ -30,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) route: Route,
     pub(crate) url: UrlKey,
     pub(crate) url_key: ObjectKey,
+    /// The key of the variant that the request selected, as far as was known.
+    pub(crate) key: ObjectKey,
     /// The client's fields without those of its hop and without its conditions.
     pub(crate) headers: HeaderMap,
     pub(crate) version: Version,
@@ -62,7 +65,8 @@ impl Job {
                 match object.standing(&state.ledger) {
                     Standing::Clear if object.freshness.is_fresh((state.clocks.wall)()) => {
                         let sharing = Sharing::Everyone(found.key);
-                        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Stored, sharing }));
+                        let source = ArrivalSource::Stored;
+                        landing.arrive(Arc::new(Arrival { object, source, sharing, is_stored: true }));
                         return;
                     }
                     Standing::Clear | Standing::Invalidated(_) => {
@@ -79,13 +83,16 @@ impl Job {
 
     async fn fly(&self, mut landing: Landing, base: Option<Base>, leased: bool) -> Result<(), FetchFailure> {
         let ceiling = if leased { &self.state.fetches } else { &self.state.fenced_fetches };
-        let Ok(_permit) = ceiling.try_acquire() else {
+        let Ok(permit) = ceiling.try_acquire() else {
             landing.fail(FetchFailure::TooManyFetches);
             return Err(FetchFailure::TooManyFetches);
         };
         let flown = self.ask(&mut landing, base).await;
         match flown {
-            Ok(Some((writer, body, admitted))) => self.take_content(&landing, writer, body, admitted).await,
+            Ok(Some((writer, body, admitted))) => {
+                let departure = Departure { landing: &landing, permit: Some(permit) };
+                self.take_content(departure, writer, body, admitted).await;
+            }
             Ok(None) => {}
             Err(failure) => {
                 landing.fail(failure);
@@ -102,12 +109,16 @@ impl Job {
         base: Option<Base>,
     ) -> Result<Option<(Writer, Incoming, Admitted)>, FetchFailure> {
         let request_time = (self.state.clocks.wall)();
-        let Some(base) = base else {
+        // What is stored without a validator can't be asked about: no 304 is an answer about it.
+        let base = base.and_then(|base| {
+            let stored = base.object.head.unpack();
+            let conditions = httpcache::conditional_headers(&Validators::of_response(&stored));
+            (!conditions.is_empty()).then_some((base, stored, conditions))
+        });
+        let Some((base, stored, conditions)) = base else {
             let response = self.request(HeaderMap::new()).await?;
             return Ok(Some(self.admit_response(landing, response, request_time)?));
         };
-        let stored = base.object.head.unpack();
-        let conditions = httpcache::conditional_headers(&Validators::of_response(&stored));
         let response = self.request(conditions).await?;
         if response.status() != StatusCode::NOT_MODIFIED {
             return Ok(Some(self.admit_response(landing, response, request_time)?));
@@ -167,7 +178,7 @@ impl Job {
         if let Err(reason) = may_store
             && !matches!(reason, NoStoreReason::Status | NoStoreReason::RequestNoStore)
         {
-            self.state.shelf.insert_unshared(self.url_key, now + UNSHARED_FOR);
+            self.state.shelf.insert_unshared(self.key, now + UNSHARED_FOR);
         }
         let (writer, content) = Writer::new(self.room(place.is_some(), declared_length));
         let object = Object::new(NewObject {
@@ -187,7 +198,8 @@ impl Job {
             Some(key) if object.freshness.is_fresh(now) => Sharing::Everyone(key),
             Some(_) => Sharing::ThoseBefore,
         };
-        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Origin, sharing }));
+        let is_stored = admitted.key.is_some() && is_kept(object.standing(&self.state.ledger));
+        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Origin, sharing, is_stored }));
         Ok((writer, body, admitted))
     }
 
@@ -238,17 +250,27 @@ impl Job {
             let renewed = (allowed && keep).then(|| Arc::clone(&object));
             self.state.shelf.renew(base.key, &base.object, renewed);
         });
+        let is_stored = keep;
         let sharing = match storable {
             false => Sharing::Nobody,
             true if object.freshness.is_fresh(now) => Sharing::Everyone(base.key),
             true => Sharing::ThoseBefore,
         };
-        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Validated, sharing }));
+        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Validated, sharing, is_stored }));
     }
 
     /// Streams the content to those who read it, and stores it when it is whole.
-    async fn take_content(&self, landing: &Landing, writer: Writer, mut body: Incoming, admitted: Admitted) {
+    async fn take_content(
+        &self,
+        mut departure: Departure<'_>,
+        writer: Writer,
+        mut body: Incoming,
+        admitted: Admitted,
+    ) {
         let mut storing = StoringBytes { state: &self.state, bytes: 0 };
+        if !writer.keeps_all() {
+            departure.only_pass_on();
+        }
         loop {
             match tokio::time::timeout(self.state.config.body_timeout, body.frame()).await {
                 Ok(None) => break,
@@ -256,6 +278,9 @@ impl Job {
                     let data: Bytes = frame.into_data().unwrap_or_default();
                     if admitted.key.is_some() {
                         storing.add(data.len() as u64);
+                    }
+                    if !writer.keeps(data.len()) {
+                        departure.only_pass_on();
                     }
                     if writer.write(data).await.is_err() {
                         return;
@@ -274,11 +299,26 @@ impl Job {
         let kept = writer.keeps_all();
         writer.finish();
         let Some(key) = admitted.key.filter(|_| kept) else { return };
-        landing.store(key, |allowed| {
+        departure.landing.store(key, |allowed| {
             if allowed && is_kept(admitted.object.standing(&self.state.ledger)) {
                 self.state.shelf.insert(key, admitted.object);
             }
         });
+    }
+}
+
+/// What a fetch holds while its content comes.
+struct Departure<'a> {
+    landing: &'a Landing,
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Departure<'_> {
+    /// The content comes only as fast as its readers take it: a slow one must not keep others from their fetches.
+    fn only_pass_on(&mut self) {
+        if self.permit.take().is_some() {
+            self.landing.leave_slot();
+        }
     }
 }
 

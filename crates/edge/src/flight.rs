@@ -1,6 +1,7 @@
 //! Fetches under way, and who may wait for which.
 //!
-//! Each key has a slot: the fetches that were sent, newest last, and at most one that is yet to be sent. Whoever may
+//! Each key has a slot: the fetches that were sent, newest last, and at most one that is yet to be sent. A fetch is in
+//! its slot until it ends, or until its head tells that its content is only passed on. Whoever may
 //! not join a sent fetch waits for that next one, which is sent after they came. The rules are the purge protocol's
 //! ("Collapsed requests"):
 //!
@@ -32,6 +33,9 @@ pub(crate) const FOLLOW_TIMEOUT: Duration = Duration::from_secs(60);
 
 const SHARDS: usize = 64;
 
+/// How many counters of unsafe requests there are. URLs that share one keep each other's fetches from being stored.
+const UNSAFE_SHARDS: usize = 4096;
+
 /// One fetch.
 pub(crate) struct Flight {
     url: UrlKey,
@@ -56,6 +60,8 @@ pub(crate) struct Arrival {
     pub(crate) object: Arc<Object>,
     pub(crate) source: ArrivalSource,
     pub(crate) sharing: Sharing,
+    /// Whether it is stored, if its content comes to its end.
+    pub(crate) is_stored: bool,
 }
 
 /// Where the response came from.
@@ -164,7 +170,7 @@ impl Flights {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            unsafe_requests: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
+            unsafe_requests: (0..UNSAFE_SHARDS).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -212,7 +218,7 @@ impl Flights {
     }
 
     fn landing(self: &Arc<Self>, url_key: ObjectKey, key: Option<ObjectKey>, flight: Arc<Flight>) -> Landing {
-        let url_shard = url_key.shard(SHARDS);
+        let url_shard = url_key.shard(UNSAFE_SHARDS);
         let unsafe_requests = self.unsafe_requests[url_shard].load(Ordering::Acquire);
         Landing { flights: Arc::clone(self), key, flight, own_reader: None, url_shard, unsafe_requests }
     }
@@ -220,7 +226,7 @@ impl Flights {
     /// An unsafe method went through: nobody joins what was sent before, and nothing of it is stored.
     pub(crate) fn detach(&self, url_key: ObjectKey) {
         let mut shard = self.shard(url_key).lock();
-        self.unsafe_requests[url_key.shard(SHARDS)].fetch_add(1, Ordering::AcqRel);
+        self.unsafe_requests[url_key.shard(UNSAFE_SHARDS)].fetch_add(1, Ordering::AcqRel);
         if let Some(slot) = shard.get_mut(&url_key) {
             slot.sent.clear();
             slot.ended.notify_waiters();
@@ -371,15 +377,10 @@ impl Landing {
     }
 }
 
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.flight.state.send_if_modified(|state| {
-            let waiting = matches!(state, FlightState::Waiting);
-            if waiting {
-                *state = FlightState::Failed(FetchFailure::Abandoned);
-            }
-            waiting
-        });
+impl Landing {
+    /// Takes the flight out of its slot: nobody joins it from now on, and others may be sent. Called early for content
+    /// that is only passed on, which comes as slowly as its slowest reader takes it.
+    pub(crate) fn leave_slot(&self) {
         let Some(key) = self.key else { return };
         let mut shard = self.flights.shard(key).lock();
         if let Some(slot) = shard.get_mut(&key) {
@@ -392,5 +393,18 @@ impl Drop for Landing {
                 shard.remove(&key);
             }
         }
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.flight.state.send_if_modified(|state| {
+            let waiting = matches!(state, FlightState::Waiting);
+            if waiting {
+                *state = FlightState::Failed(FetchFailure::Abandoned);
+            }
+            waiting
+        });
+        self.leave_slot();
     }
 }

@@ -141,16 +141,16 @@ impl Proxy {
         let unshared = found.unshared_until.is_some_and(|until| now < until);
         let (flight, mut before_sent, own) = if alone || unshared {
             let landing = state.flights.alone(asked.url_key, &asked.url, &reading);
-            let (flight, own) = self.send(asked, landing, base, Some(reading.leased));
+            let (flight, own) = self.send(asked, found.key, landing, base, Some(reading.leased));
             (flight, false, Some(own))
         } else {
             match state.flights.board(asked.url_key, found.key, &asked.url, &reading, &state.ledger) {
                 Boarding::Send(landing) => {
-                    let (flight, own) = self.send(asked, landing, base, Some(reading.leased));
+                    let (flight, own) = self.send(asked, found.key, landing, base, Some(reading.leased));
                     (flight, false, Some(own))
                 }
                 Boarding::SendNext(landing) => {
-                    let (flight, own) = self.send(asked, landing, None, None);
+                    let (flight, own) = self.send(asked, found.key, landing, None, None);
                     (flight, true, Some(own))
                 }
                 Boarding::Follow { flight, before_sent } => (flight, before_sent, None),
@@ -209,6 +209,7 @@ impl Proxy {
     fn send(
         &self,
         asked: &Asked,
+        key: ObjectKey,
         mut landing: Landing,
         base: Option<Base>,
         leased: Option<bool>,
@@ -221,6 +222,7 @@ impl Proxy {
             route: asked.route.clone(),
             url: asked.url.clone(),
             url_key: asked.url_key,
+            key,
             headers: asked.headers.clone(),
             version: asked.request.version(),
         };

@@ -150,7 +150,10 @@ pub(crate) fn told_arrival(
         status = status.forward_status(forward_status);
     }
     if arrival.sharing != Sharing::Nobody {
-        status = status.ttl_secs(arrival.object.freshness.ttl_secs(now)).stored();
+        status = status.ttl_secs(arrival.object.freshness.ttl_secs(now));
+    }
+    if arrival.is_stored {
+        status = status.stored();
     }
     if collapsed {
         status = status.collapsed();
@@ -193,7 +196,8 @@ pub(crate) fn answer_object<B>(
         match httpcache::evaluate(request.method(), request.headers(), &stored) {
             Precondition::Proceed => {}
             Precondition::NotModified => {
-                let headers = httpcache::not_modified_headers(&stored);
+                let mut headers = httpcache::not_modified_headers(&stored);
+                headers.insert(header::AGE, httpcache::age_value(object.freshness.age(now)));
                 return Some(answer(state, StatusCode::NOT_MODIFIED, headers, AnswerBody::Empty, told));
             }
             Precondition::PreconditionFailed => {

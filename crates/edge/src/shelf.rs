@@ -202,9 +202,10 @@ impl Shelf {
         }
     }
 
-    /// Remembers that responses under this key can't be shared.
+    /// Remembers that responses under this key can't be shared, unless some that can are stored there: what one
+    /// client got for itself must not take them from the others.
     pub(crate) fn insert_unshared(&self, key: ObjectKey, until: SystemTime) {
-        if !matches!(self.cache.peek(&key), Some(Entry::Object(_))) {
+        if matches!(self.cache.peek(&key), None | Some(Entry::Unshared(_))) {
             self.cache.insert(key, Entry::Unshared(until));
         }
     }
