@@ -82,6 +82,8 @@ struct Shared {
     pings: mpsc::Sender<grant::PendingPing>,
     /// How many links there are.
     links: watch::Sender<usize>,
+    /// How many loops and links run.
+    running: watch::Sender<usize>,
 }
 
 /// What this process heard of a member.
@@ -107,11 +109,12 @@ impl Network {
             heard: Mutex::default(),
             pings,
             links: watch::Sender::new(0),
+            running: watch::Sender::new(0),
         });
-        spawn(shutdown.clone(), publish::run(Arc::clone(&shared)));
-        spawn(shutdown.clone(), grant::run(Arc::clone(&shared), pending));
-        spawn(shutdown.clone(), fold::run(Arc::clone(&shared)));
-        spawn(shutdown.clone(), take_links(Arc::clone(&shared), links, shutdown));
+        spawn(&shared, shutdown.clone(), publish::run(Arc::clone(&shared)));
+        spawn(&shared, shutdown.clone(), grant::run(Arc::clone(&shared), pending));
+        spawn(&shared, shutdown.clone(), fold::run(Arc::clone(&shared)));
+        spawn(&shared, shutdown.clone(), take_links(Arc::clone(&shared), links, shutdown));
         Self { shared, accept }
     }
 
@@ -135,6 +138,12 @@ impl Network {
         let mut links = self.shared.links.subscribe();
         // Past the limit their rows stay, and are removed by whoever finds them silent.
         let _ = tokio::time::timeout(wait_max, links.wait_for(|count| *count == 0)).await;
+    }
+
+    /// Waits until all loops have ended after a shutdown, at most for `wait_max`: then nothing reads the store any more.
+    pub async fn ended(&self, wait_max: Duration) {
+        let mut running = self.shared.running.subscribe();
+        let _ = tokio::time::timeout(wait_max, running.wait_for(|count| *count == 0)).await;
     }
 
     /// The length of a lease.
@@ -202,8 +211,14 @@ pub(crate) fn unix_ms(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn spawn(mut shutdown: watch::Receiver<bool>, run: impl Future<Output = ()> + Send + 'static) {
+fn spawn(
+    shared: &Shared,
+    mut shutdown: watch::Receiver<bool>,
+    run: impl Future<Output = ()> + Send + 'static,
+) {
+    let counted = Counted::new(&shared.running);
     tokio::spawn(async move {
+        let _counted = counted;
         tokio::select! {
             () = run => {}
             _ = async { shutdown.wait_for(|down| *down).await.is_ok() } => {}
@@ -217,27 +232,29 @@ async fn take_links(
     shutdown: watch::Receiver<bool>,
 ) {
     while let Some(link) = links.recv().await {
-        let counted = CountedLink::new(Arc::clone(&shared));
-        spawn(shutdown.clone(), async move {
-            link::run(Arc::clone(&counted.shared), link).await;
+        let counted = Counted::new(&shared.links);
+        let run = link::run(Arc::clone(&shared), link);
+        spawn(&shared, shutdown.clone(), async move {
+            let _counted = counted;
+            run.await;
         });
     }
 }
 
-/// One link in the count, for as long as it lives.
-struct CountedLink {
-    shared: Arc<Shared>,
+/// One in a count, for as long as it lives.
+struct Counted {
+    count: watch::Sender<usize>,
 }
 
-impl CountedLink {
-    fn new(shared: Arc<Shared>) -> Self {
-        shared.links.send_modify(|count| *count += 1);
-        Self { shared }
+impl Counted {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self { count: count.clone() }
     }
 }
 
-impl Drop for CountedLink {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.shared.links.send_modify(|count| *count -= 1);
+        self.count.send_modify(|count| *count -= 1);
     }
 }

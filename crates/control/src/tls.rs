@@ -44,7 +44,7 @@ pub enum TlsError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0} can be reached from other machines, and requests to the API are not encrypted there: give a certificate \
-     (--api-tls-cert, --api-tls-key), listen on a loopback address, or allow plain text in words"
+     (--api-tls-cert, --api-tls-key), listen on a loopback address, or allow plain text in words (--allow-plain-text)"
 )]
 pub struct PlainTextRefused(pub SocketAddr);
 

@@ -119,6 +119,7 @@ impl ControlPlane {
         let _ = tokio::time::timeout(END_TIMEOUT, self.api).await;
         // It ends by itself once the API is gone, and cuts no commit off.
         let _ = tokio::time::timeout(END_TIMEOUT, self.recorder).await;
+        self.network.ended(END_TIMEOUT).await;
         let _ = tokio::time::timeout(END_TIMEOUT, self.store.close()).await;
     }
 }
