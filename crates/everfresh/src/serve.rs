@@ -17,6 +17,9 @@ use std::time::{Duration, SystemTime};
 /// How long edges may take until they are ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many domains are named at the start.
+const DOMAINS_SHOWN_MAX: usize = 5;
+
 /// How often it is looked whether they are.
 const READY_POLL: Duration = Duration::from_millis(5);
 
@@ -27,6 +30,8 @@ type Question = Box<dyn Fn() -> bool + Send + Sync>;
 pub(crate) struct Served {
     pub(crate) control: ControlPlane,
     pub(crate) site: Option<Site>,
+    /// The first domains that are served, and how many there are.
+    domains: (Vec<String>, usize),
     pub(crate) edges: Vec<EdgeHandle>,
 }
 
@@ -53,10 +58,14 @@ impl Served {
         }
         let first: SocketAddr = edges.first().map(EdgeHandle::address).context("no --listen")?;
         let site = data::site(&control.store, &args.site, first, unix_ms(wall_clock())).await?;
+        let zones = control.store.config_snapshot().await?.zones;
+        let names =
+            || zones.iter().flat_map(|zone| zone.domains.iter().map(|domain| domain.name.to_string()));
+        let domains = (names().take(DOMAINS_SHOWN_MAX).collect(), names().count());
         control.network.wake();
         let questions = edges.iter().map(|edge| Box::new(edge.readiness()) as Question);
         let _ = all_ready.set(questions.collect());
-        let served = Self { control, site, edges };
+        let served = Self { control, site, domains, edges };
         tokio::time::timeout(READY_TIMEOUT, served.all_ready())
             .await
             .context("the edges got no lease from the control plane of their own process")?;
@@ -141,6 +150,15 @@ fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
         writeln!(out, "  export EVERFRESH_ENDPOINT={}", control.endpoint)?;
     }
     match &served.site {
+        None if served.domains.1 > 0 => {
+            let (shown, count) = (served.domains.0.join(", "), served.domains.1);
+            let more = if count > DOMAINS_SHOWN_MAX {
+                format!(" and {} more", count - DOMAINS_SHOWN_MAX)
+            } else {
+                String::new()
+            };
+            writeln!(out, "  serves  {shown}{more}")
+        }
         None => {
             writeln!(out, "\nNothing is served yet. Make a zone and a domain:")?;
             writeln!(out, "  everfresh zone create example.com")?;
