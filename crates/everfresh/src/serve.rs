@@ -142,6 +142,12 @@ fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
         writeln!(out, "  zone    {}  {}", site.zone_name, site.zone_id)?;
         writeln!(out, "  domain  {} from {}", site.domain, site.origin)?;
     }
+    if served.site.is_none() && served.domains.1 > 0 {
+        let (shown, count) = (served.domains.0.join(", "), served.domains.1);
+        let more = count.saturating_sub(DOMAINS_SHOWN_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        writeln!(out, "  serves  {shown}{more}")?;
+    }
     print_key(out, &control.key)?;
     if control.key.made.is_none() {
         writeln!(out, "\nSet EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY to that key to use the client.")?;
@@ -150,15 +156,7 @@ fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
         writeln!(out, "  export EVERFRESH_ENDPOINT={}", control.endpoint)?;
     }
     match &served.site {
-        None if served.domains.1 > 0 => {
-            let (shown, count) = (served.domains.0.join(", "), served.domains.1);
-            let more = if count > DOMAINS_SHOWN_MAX {
-                format!(" and {} more", count - DOMAINS_SHOWN_MAX)
-            } else {
-                String::new()
-            };
-            writeln!(out, "  serves  {shown}{more}")
-        }
+        None if served.domains.1 > 0 => Ok(()),
         None => {
             writeln!(out, "\nNothing is served yet. Make a zone and a domain:")?;
             writeln!(out, "  everfresh zone create example.com")?;
