@@ -5,5 +5,6 @@
 mod caching;
 mod fencing;
 mod limits;
+mod promise;
 mod purging;
 mod world;

@@ -8,7 +8,7 @@ mod origin;
 
 pub(crate) use client::{Answer, Client, Pending};
 pub(crate) use control::Control;
-pub(crate) use origin::Origin;
+pub(crate) use origin::{Exchange, Origin};
 
 use edge::{Clocks, EdgeConfig, EdgeHandle};
 use feed::{ControlLink, InProcess};
@@ -94,7 +94,8 @@ impl World {
         Self::with(None, change).await
     }
 
-    async fn with(lease: Option<Duration>, change: impl FnOnce(&mut EdgeConfig)) -> Self {
+    /// An edge with such a lease and settings.
+    pub(crate) async fn with(lease: Option<Duration>, change: impl FnOnce(&mut EdgeConfig)) -> Self {
         let origin = Origin::start().await;
         let (accept, links) = mpsc::channel(1);
         let control = Control::start(links, zones(origin.address(), closed_port().await), lease);

@@ -110,6 +110,11 @@ impl Control {
         self.shared.plan.lock().unwrap().lease = Some(lease);
     }
 
+    /// The position of the last entry of the log.
+    pub(crate) fn head(&self) -> u64 {
+        self.shared.plan.lock().unwrap().head()
+    }
+
     /// Answers no pings from now on.
     pub(crate) fn refuse_grants(&self) {
         self.shared.plan.lock().unwrap().lease = None;

@@ -56,6 +56,11 @@ impl Origin {
         next.expect("the origin is asked").unwrap()
     }
 
+    /// The next request, however long that takes.
+    pub(crate) async fn any(&mut self) -> Option<Exchange> {
+        self.exchanges.recv().await
+    }
+
     /// The next request, if one came already.
     pub(crate) fn try_next(&mut self) -> Option<Exchange> {
         self.exchanges.try_recv().ok()
