@@ -2,8 +2,8 @@
 //!
 //! Content that is kept grows in memory as fast as the origin sends, so that no slow reader holds up another. Content
 //! that is only passed on is a window: the writer waits for the slowest reader, and drops what all have read. Kept
-//! content that outgrows its limit becomes such a window. When kept content is whole it is packed into pieces of
-//! [`PIECE_BYTES`], each an allocation of its own size.
+//! content that outgrows its limit becomes such a window. Kept content is packed as it comes into pieces of
+//! [`PIECE_BYTES`], each an allocation of its own size, so that no worker stands still to copy all of it at its end.
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -38,7 +38,10 @@ pub(crate) struct Pieces {
 
 #[derive(Default)]
 struct Growing {
-    chunks: VecDeque<Bytes>,
+    /// What came, with the offset of each; kept content is in pieces as far as there are full ones.
+    chunks: VecDeque<(u64, Bytes)>,
+    /// How many of the chunks, from the first, are full pieces.
+    pieces: usize,
     /// The offset of the first chunk.
     base: u64,
     /// How much was written.
@@ -150,10 +153,12 @@ impl Writer {
         }
         {
             let mut growing = self.content.growing.lock();
-            growing.written += bytes.len() as u64;
-            growing.chunks.push_back(bytes);
+            growing.push(bytes);
             if growing.written > self.kept_bytes_max {
                 growing.windowed = true;
+            }
+            if !growing.windowed {
+                growing.pack_full_pieces();
             }
             growing.wake_readers();
         }
@@ -182,8 +187,12 @@ impl Writer {
         growing.end = Some(End::Complete);
         if !growing.windowed {
             let length = growing.written;
-            let pieces = pack(&mut growing.chunks, length);
-            let _ = self.content.whole.set(Pieces { pieces, length });
+            let loose = growing.take_loose();
+            let mut pieces: Vec<Bytes> = growing.chunks.drain(..).map(|(_, piece)| piece).collect();
+            if !loose.is_empty() {
+                pieces.push(joined(loose));
+            }
+            let _ = self.content.whole.set(Pieces { pieces: pieces.into(), length });
         }
         growing.wake_readers();
         growing.written
@@ -228,8 +237,8 @@ impl Growing {
 
     fn drop_what_all_have_read(&mut self) {
         let read = self.readers.values().map(|reader| reader.position).min().unwrap_or(self.base);
-        while let Some(chunk) = self.chunks.front() {
-            let chunk_end = self.base + chunk.len() as u64;
+        while let Some((start, chunk)) = self.chunks.front() {
+            let chunk_end = start + chunk.len() as u64;
             if chunk_end > read {
                 break;
             }
@@ -247,41 +256,60 @@ impl Growing {
 
     /// The bytes at `position` that are there, up to `end`.
     fn read(&self, position: u64, end: u64) -> Option<Bytes> {
-        let mut start = self.base;
-        for chunk in &self.chunks {
-            let chunk_end = start + chunk.len() as u64;
-            if position < chunk_end {
-                let from = usize::try_from(position.checked_sub(start)?).ok()?;
-                let to = usize::try_from((end - start).min(chunk.len() as u64)).ok()?;
-                return Some(chunk.slice(from..to));
-            }
-            start = chunk_end;
+        let after = self.chunks.partition_point(|(start, _)| *start <= position);
+        let (start, chunk) = self.chunks.get(after.checked_sub(1)?)?;
+        let from = usize::try_from(position - start).ok()?;
+        let to = usize::try_from((end - start).min(chunk.len() as u64)).ok()?;
+        (from < to).then(|| chunk.slice(from..to))
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        let start = self.written;
+        self.written += bytes.len() as u64;
+        self.chunks.push_back((start, bytes));
+    }
+
+    /// Joins loose chunks to pieces, as long as they fill one.
+    fn pack_full_pieces(&mut self) {
+        let mut at = self.pieces as u64 * PIECE_BYTES as u64;
+        let mut left = usize::try_from(self.written - at).unwrap_or(usize::MAX);
+        if left < PIECE_BYTES {
+            return;
         }
-        None
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+        for (_, mut chunk) in self.take_loose() {
+            while left >= PIECE_BYTES && !chunk.is_empty() {
+                let taken = chunk.split_to(chunk.len().min(PIECE_BYTES - piece.len()));
+                piece.extend_from_slice(&taken);
+                if piece.len() == PIECE_BYTES {
+                    left -= PIECE_BYTES;
+                    let next = BytesMut::with_capacity(if left < PIECE_BYTES { 0 } else { PIECE_BYTES });
+                    self.chunks.push_back((at, std::mem::replace(&mut piece, next).freeze()));
+                    self.pieces += 1;
+                    at += PIECE_BYTES as u64;
+                }
+            }
+            if !chunk.is_empty() {
+                let start = at;
+                at += chunk.len() as u64;
+                self.chunks.push_back((start, chunk));
+            }
+        }
+    }
+
+    /// Takes out the chunks after the last full piece.
+    fn take_loose(&mut self) -> VecDeque<(u64, Bytes)> {
+        self.chunks.split_off(self.pieces)
     }
 }
 
-/// Packs chunks of any size into pieces of [`PIECE_BYTES`], so that what is stored holds no memory but its own.
-fn pack(chunks: &mut VecDeque<Bytes>, length: u64) -> Box<[Bytes]> {
-    let mut left = usize::try_from(length).unwrap_or(usize::MAX);
-    let mut pieces = Vec::with_capacity(left.div_ceil(PIECE_BYTES));
-    let mut piece = BytesMut::with_capacity(left.min(PIECE_BYTES));
-    for mut chunk in chunks.drain(..) {
-        while !chunk.is_empty() {
-            let taken = chunk.split_to(chunk.len().min(PIECE_BYTES - piece.len()));
-            piece.extend_from_slice(&taken);
-            if piece.len() == PIECE_BYTES {
-                left -= PIECE_BYTES;
-                pieces.push(
-                    std::mem::replace(&mut piece, BytesMut::with_capacity(left.min(PIECE_BYTES))).freeze(),
-                );
-            }
-        }
+/// One allocation of the chunks' own size, so that what is stored holds no memory but its own.
+fn joined(chunks: VecDeque<(u64, Bytes)>) -> Bytes {
+    let mut piece = BytesMut::with_capacity(chunks.iter().map(|(_, chunk)| chunk.len()).sum());
+    for (_, chunk) in chunks {
+        piece.extend_from_slice(&chunk);
     }
-    if !piece.is_empty() {
-        pieces.push(piece.freeze());
-    }
-    pieces.into_boxed_slice()
+    piece.freeze()
 }
 
 /// Reads content from an offset to an end, as it comes.
@@ -405,22 +433,28 @@ mod tests {
 
     #[tokio::test]
     async fn kept_content_never_waits_and_reads_the_same_before_and_after_its_end() {
-        let (writer, content) = Writer::new(1 << 20);
-        let mut early = content.reader(0, None).unwrap();
-        let mut part = content.reader(70_000, Some(200_003)).unwrap();
         let all: Vec<u8> = (0..300_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
-        for chunk in all.chunks(7_001) {
-            writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+        for chunk_bytes in [7_001, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 200_000, 300_000] {
+            let (writer, content) = Writer::new(1 << 20);
+            let mut early = content.reader(0, None).unwrap();
+            let mut meanwhile = content.reader(0, None).unwrap();
+            let mut part = content.reader(70_000, Some(200_003)).unwrap();
+            let mut read = Vec::new();
+            for chunk in all.chunks(chunk_bytes) {
+                writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+                read.extend_from_slice(&next(&mut meanwhile).await.unwrap().unwrap());
+            }
+            assert!(content.whole().is_none());
+            let before = next(&mut early).await.unwrap().unwrap();
+            assert_eq!(writer.finish(), 300_000);
+            assert_eq!([before.to_vec(), rest(&mut early).await.unwrap()].concat(), all);
+            assert_eq!([read, rest(&mut meanwhile).await.unwrap()].concat(), all, "{chunk_bytes}");
+            assert_eq!(rest(&mut part).await.unwrap(), all[70_000..200_003]);
+            let mut late = content.reader(65_535, Some(65_537)).unwrap();
+            assert_eq!(late.size_hint().exact(), Some(2));
+            assert_eq!(rest(&mut late).await.unwrap(), all[65_535..65_537]);
+            assert_eq!(content.whole().map(Pieces::length), Some(300_000));
         }
-        assert_eq!(next(&mut early).await.unwrap().unwrap(), all[..7_001]);
-        assert!(content.whole().is_none());
-        assert_eq!(writer.finish(), 300_000);
-        assert_eq!(rest(&mut early).await.unwrap(), all[7_001..]);
-        assert_eq!(rest(&mut part).await.unwrap(), all[70_000..200_003]);
-        let mut late = content.reader(65_535, Some(65_537)).unwrap();
-        assert_eq!(late.size_hint().exact(), Some(2));
-        assert_eq!(rest(&mut late).await.unwrap(), all[65_535..65_537]);
-        assert_eq!(content.whole().map(Pieces::length), Some(300_000));
     }
 
     #[tokio::test]
@@ -468,7 +502,7 @@ mod tests {
                 }
             }
         };
-        for _ in 0..1_000 {
+        for _ in 0..300 {
             let (writer, content) = Writer::new(100);
             let reader = || content.reader(0, None).unwrap();
             let readers: Vec<_> = (0..2).map(|_| reader()).collect();
