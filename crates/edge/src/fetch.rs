@@ -175,12 +175,15 @@ impl Job {
             let rule = VaryRule::of_response(&headers);
             self.state.shelf.place(self.url_key, rule, &self.headers, self.state.next_request_id())
         });
-        if let Err(reason) = may_store
-            && !matches!(reason, NoStoreReason::Status | NoStoreReason::RequestNoStore)
-        {
+        let is_too_large = declared_length.is_some_and(|length| length > self.state.config.object_bytes_max);
+        let is_unshared = match may_store {
+            Ok(()) => is_too_large,
+            Err(reason) => !matches!(reason, NoStoreReason::Status | NoStoreReason::RequestNoStore),
+        };
+        if is_unshared {
             self.state.shelf.insert_unshared(self.key, now + UNSHARED_FOR);
         }
-        let (writer, content) = Writer::new(self.room(place.is_some(), declared_length));
+        let (writer, content) = Writer::new(self.room(place.is_some() && !is_too_large));
         let object = Object::new(NewObject {
             url: self.url.clone(),
             birth,
@@ -193,7 +196,8 @@ impl Job {
             content,
         });
         let admitted = Admitted { object: Arc::clone(&object), key: place.filter(|_| writer.keeps_all()) };
-        let sharing = match place {
+        // Content that is only passed on is not shared: a slow reader would hold up all others.
+        let sharing = match admitted.key {
             None => Sharing::Nobody,
             Some(key) if object.freshness.is_fresh(now) => Sharing::Everyone(key),
             Some(_) => Sharing::ThoseBefore,
@@ -203,13 +207,12 @@ impl Job {
         Ok((writer, body, admitted))
     }
 
-    /// How much of the content may be kept: nothing if it is not to be stored, is known to be too large, or if as
-    /// much is being stored already as the whole cache holds.
-    fn room(&self, stored: bool, declared_length: Option<u64>) -> u64 {
+    /// How much of the content may be kept: nothing if it is not to be stored, or if as much is being stored already as
+    /// the whole cache holds.
+    fn room(&self, stored: bool) -> u64 {
         let config = &self.state.config;
-        let too_large = declared_length.is_some_and(|length| length > config.object_bytes_max);
         let full = self.state.storing_bytes.load(Ordering::Relaxed) >= config.memory_bytes;
-        if stored && !too_large && !full { config.object_bytes_max } else { 0 }
+        if stored && !full { config.object_bytes_max } else { 0 }
     }
 
     /// Admission of a 304: the same bytes with the fetch's born, unless that is lower; tags are added, never taken.

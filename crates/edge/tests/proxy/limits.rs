@@ -187,6 +187,23 @@ async fn a_slow_client_blocks_nobody_and_takes_no_more_than_a_window() {
     assert_eq!(world.hit("/large").await.text(), "small now");
 }
 
+/// Two that ask at once for what is only passed on get a fetch each: sharing one would mean the pace of the slower.
+#[tokio::test]
+async fn a_slow_client_does_not_hold_up_another_that_asked_at_the_same_time() {
+    const LENGTH: usize = 64 << 20;
+    let mut world = World::start().await;
+    let mut slow = slow_reader(&world, "/large").await;
+    let mut first = world.origin.next().await;
+    let quick = world.get("/large");
+    until("both to have come", || world.requests() == 2).await;
+    let head = format!("{MINUTE}content-length: {LENGTH}\r\n");
+    first.head_of("200 OK", &head).await;
+    slow.answer_head().await;
+    let content = vec![b'a'; LENGTH];
+    world.origin.next().await.reply("200 OK", MINUTE, &content).await;
+    assert_eq!(quick.await.body.len(), LENGTH);
+}
+
 #[tokio::test]
 async fn a_slow_client_does_not_slow_down_what_is_stored() {
     let mut world = World::start_with(|config| {

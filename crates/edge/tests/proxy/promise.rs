@@ -177,7 +177,7 @@ async fn run(seed: u64) {
 async fn purge(truth: &Truth, control: &Control, dice: &mut Dice) {
     tokio::time::sleep(Duration::from_millis(dice.roll(20))).await;
     for version in truth.versions.lock().unwrap().iter_mut() {
-        *version += u64::from(dice.roll(3) > 0);
+        *version += dice.roll(2);
     }
     let (matches, scope) = Matches::roll(dice);
     let method = if dice.roll(2) == 0 { Method::Delete } else { Method::Invalidate };
