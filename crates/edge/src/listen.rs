@@ -225,10 +225,11 @@ impl EdgeHandle {
         (self.state.ledger.mark_count(), self.state.ledger.memory_bytes())
     }
 
-    /// A question that can be asked of the edge from elsewhere: [`EdgeHandle::is_ready`].
-    pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+    /// A question that can be asked of the edge from elsewhere: whether it holds a lease, and the configuration of
+    /// this version or a newer one. The first configuration ever has version 1.
+    pub fn readiness(&self, version: u64) -> impl Fn() -> bool + Send + Sync + 'static {
         let state = Arc::clone(&self.state);
-        move || state.zones.read().version() > 0 && state.lease.holds((state.clocks.boot)())
+        move || state.zones.read().version() >= version && state.lease.holds((state.clocks.boot)())
     }
 
     /// Tells the edge to end: no new connections, requests under way finish, the lease is given up.

@@ -42,7 +42,7 @@ pub(crate) fn run(
         let config = config(args.name.clone(), args.listen, &args.limits);
         let edge =
             edge::start(config, Http2::new(args.control.clone(), token), Clocks::with_wall(wall_clock))?;
-        let ready = edge.readiness();
+        let ready = edge.readiness(1);
         let announce = async {
             while !ready() {
                 tokio::time::sleep(Duration::from_millis(20)).await;

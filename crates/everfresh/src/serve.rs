@@ -58,24 +58,25 @@ impl Served {
         }
         let first: SocketAddr = edges.first().map(EdgeHandle::address).context("no --listen")?;
         let site = data::site(&control.store, &args.site, first, unix_ms(wall_clock())).await?;
-        let zones = control.store.config_snapshot().await?.zones;
-        let names =
-            || zones.iter().flat_map(|zone| zone.domains.iter().map(|domain| domain.name.to_string()));
+        let snapshot = control.store.config_snapshot().await?;
+        let names = || {
+            snapshot.zones.iter().flat_map(|zone| zone.domains.iter().map(|domain| domain.name.to_string()))
+        };
         let domains = (names().take(DOMAINS_SHOWN_MAX).collect(), names().count());
         control.network.wake();
-        let questions = edges.iter().map(|edge| Box::new(edge.readiness()) as Question);
-        let _ = all_ready.set(questions.collect());
-        let served = Self { control, site, domains, edges };
-        tokio::time::timeout(READY_TIMEOUT, served.all_ready())
-            .await
-            .context("the edges got no lease from the control plane of their own process")?;
-        Ok(served)
-    }
-
-    async fn all_ready(&self) {
-        while !self.edges.iter().all(EdgeHandle::is_ready) {
-            tokio::time::sleep(READY_POLL).await;
-        }
+        // An edge may have got its first configuration before the site was part of it: that is not enough.
+        let version = snapshot.version.max(1);
+        let questions = edges.iter().map(|edge| Box::new(edge.readiness(version)) as Question);
+        let questions = all_ready.get_or_init(|| questions.collect());
+        let ready = async {
+            while !questions.iter().all(|is_ready| is_ready()) {
+                tokio::time::sleep(READY_POLL).await;
+            }
+        };
+        tokio::time::timeout(READY_TIMEOUT, ready).await.context(
+            "the edges got no configuration and lease from the control plane of their own process",
+        )?;
+        Ok(Self { control, site, domains, edges })
     }
 
     /// Ends edges first, so that they give up their leases while the control plane still listens.

@@ -1,0 +1,14 @@
+//! The whole path with real parts: `everfresh serve` with two edges, nginx as origin, and purges by the official
+//! clients. What an origin was asked is read from its own log.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod parts;
+
+mod api;
+mod commands;
+mod crash;
+mod process;
+mod purging;
+mod races;
+mod tls;

@@ -1,0 +1,242 @@
+//! `everfresh serve`, and the commands that speak to it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::http::{self, Answer};
+use super::process::{PATIENCE, Process, Ran, no_input, run, until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_everfresh");
+
+/// The domain that every network of these scenarios has from the start.
+pub(crate) const HOST: &str = "www.example.com";
+
+/// How `everfresh serve` is to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Serve {
+    edges: usize,
+    origin: String,
+    data: Option<PathBuf>,
+    key: Option<(String, String)>,
+    api_listen: String,
+    more: Vec<String>,
+}
+
+impl Serve {
+    /// Two edges before an origin, on a data directory and with a key of their own.
+    pub(crate) fn new(origin: &str) -> Self {
+        let key = ("AKIDscenario".to_owned(), "scenario-key".to_owned());
+        let api_listen = "127.0.0.1:0".to_owned();
+        Self { edges: 2, origin: origin.to_owned(), data: None, key: Some(key), api_listen, more: Vec::new() }
+    }
+
+    pub(crate) fn edges(mut self, edges: usize) -> Self {
+        self.edges = edges;
+        self
+    }
+
+    pub(crate) fn data(mut self, data: &Path) -> Self {
+        self.data = Some(data.to_owned());
+        self
+    }
+
+    /// Leaves it to `serve` to make the first key.
+    pub(crate) fn without_key(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
+    pub(crate) fn api_listen(mut self, address: &str) -> Self {
+        self.api_listen = address.to_owned();
+        self
+    }
+
+    pub(crate) fn more(mut self, arguments: &[&str]) -> Self {
+        self.more.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Starts it, and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start(self) -> Everfresh {
+        self.try_start().unwrap_or_else(|ended| panic!("everfresh serve ended: {ended:?}"))
+    }
+
+    /// Starts it, and waits until it serves or has ended.
+    pub(crate) fn try_start(self) -> Result<Everfresh, Ran> {
+        let own = Arc::new(TempDir::new().unwrap());
+        let data = self.data.unwrap_or_else(|| own.path().join("data"));
+        let log = own.path().join("log");
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--json", "--domain", HOST, "--origin", &self.origin]);
+        command.args(["--api-listen", &self.api_listen]).arg("--data").arg(&data);
+        for _ in 0..self.edges {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(&self.more).env_remove("EVERFRESH_SECRET_ID").env_remove("EVERFRESH_SECRET_KEY");
+        if let Some((secret_id, secret_key)) = &self.key {
+            command.env("EVERFRESH_SECRET_ID", secret_id).env("EVERFRESH_SECRET_KEY", secret_key);
+        }
+        command.stdin(no_input()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+        let mut process = Process::spawn(&mut command, "cargo builds it");
+        match first_line(&mut process) {
+            Some(line) => {
+                let ready: Value =
+                    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+                Ok(Everfresh::new(&ready, self.key, process, data, own))
+            }
+            None => {
+                let status = until(PATIENCE, "everfresh serve closed its output", || process.ended());
+                let err = std::fs::read_to_string(&log).unwrap();
+                Err(Ran { code: status.code(), out: String::new(), err })
+            }
+        }
+    }
+}
+
+/// The first line of its output; `None` if it ends without one.
+fn first_line(process: &mut Process) -> Option<String> {
+    let mut output = BufReader::new(process.child.stdout.take().unwrap());
+    let (sender, line) = sync_channel(1);
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = output.read_line(&mut line);
+        // Nobody listens any more after a time that was too long.
+        let _ = sender.send(read.ok().filter(|bytes| *bytes > 0).map(|_| line));
+        // What else it prints must not fill the pipe.
+        let _ = std::io::copy(&mut output, &mut std::io::sink());
+    });
+    line.recv_timeout(PATIENCE).expect("everfresh serve should say that it is ready, or end")
+}
+
+/// A running `everfresh serve`.
+#[derive(Debug)]
+pub(crate) struct Everfresh {
+    pub(crate) edges: Vec<SocketAddr>,
+    /// The API with its scheme.
+    pub(crate) api: String,
+    pub(crate) zone_id: String,
+    pub(crate) secret_id: String,
+    pub(crate) secret_key: String,
+    pub(crate) data: PathBuf,
+    /// What it printed when it was ready.
+    pub(crate) ready: Value,
+    process: Process,
+    own: Arc<TempDir>,
+}
+
+impl Everfresh {
+    fn new(
+        ready: &Value,
+        key: Option<(String, String)>,
+        process: Process,
+        data: PathBuf,
+        own: Arc<TempDir>,
+    ) -> Self {
+        let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
+        let edges = ready["edges"].as_array().unwrap();
+        let (secret_id, secret_key) = key.unwrap_or_else(|| (text("secret_id"), text("secret_key")));
+        Self {
+            edges: edges.iter().map(|edge| edge.as_str().unwrap().parse().unwrap()).collect(),
+            api: text("api"),
+            zone_id: text("zone_id"),
+            secret_id,
+            secret_key,
+            data,
+            ready: ready.clone(),
+            process,
+            own,
+        }
+    }
+
+    /// GETs a path of the domain from one edge.
+    pub(crate) fn get(&self, edge: usize, path: &str) -> Answer {
+        http::get(self.edges[edge], HOST, path)
+    }
+
+    /// The same from every edge.
+    pub(crate) fn get_everywhere(&self, path: &str) -> Vec<Answer> {
+        (0..self.edges.len()).map(|edge| self.get(edge, path)).collect()
+    }
+
+    /// Runs a command against its API with its first key.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Ran {
+        let scratch = TempDir::new().unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).env("HOME", scratch.path()).stdin(no_input());
+        command.env("EVERFRESH_ENDPOINT", &self.api);
+        command.env("EVERFRESH_SECRET_ID", &self.secret_id).env("EVERFRESH_SECRET_KEY", &self.secret_key);
+        run(&mut command, scratch.path(), "cargo builds it")
+    }
+
+    /// Runs a command that succeeds, and returns what it printed.
+    #[track_caller]
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
+        let ran = self.command(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        ran.out
+    }
+
+    /// Starts an edge in a process of its own that follows this control plane.
+    pub(crate) fn start_edge(&self, name: &str) -> Edge {
+        let mut command = Command::new(PROGRAM);
+        command.args(["edge", "--listen", "127.0.0.1:0", "--name", name]);
+        command.args(["--control", self.ready["feed"].as_str().unwrap()]);
+        command.arg("--token-file").arg(self.data.join("edge.token"));
+        command.stdin(no_input()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Process::spawn(&mut command, "cargo builds it");
+        let line = first_line(&mut process).expect("the edge should say that it is ready");
+        let (_, address) = line.trim_end().rsplit_once("http://").unwrap_or_else(|| panic!("{line:?}"));
+        Edge { address: address.parse().unwrap(), _process: process }
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let id = i32::try_from(self.process.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(id.expect("a process has an id"), Signal::TERM).unwrap();
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn ends_within(&mut self, limit: Duration) -> ExitStatus {
+        until(limit, "everfresh serve should end", || self.process.ended())
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.own.path().join("log")).unwrap()
+    }
+}
+
+/// A running `everfresh edge`.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) address: SocketAddr,
+    _process: Process,
+}
+
+impl Drop for Everfresh {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.lines().rev().take(40).collect::<Vec<_>>();
+            eprintln!("everfresh serve logged, newest first:\n{}", tail.join("\n"));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The real parts that scenarios are made of: `everfresh` itself, nginx, the official clients, and an origin whose
+//! answers a test holds in its hand. Every process ends with the value that stands for it.
+
+pub(crate) mod everfresh;
+pub(crate) mod held_origin;
+pub(crate) mod http;
+pub(crate) mod nginx;
+pub(crate) mod process;
+pub(crate) mod sdk;
+pub(crate) mod tccli;
+
+pub(crate) use everfresh::{Everfresh, Serve};
+pub(crate) use held_origin::HeldOrigin;
+pub(crate) use nginx::Nginx;
+pub(crate) use process::until;
+pub(crate) use sdk::Sdk;
