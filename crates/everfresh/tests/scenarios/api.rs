@@ -309,17 +309,17 @@ fn zones_and_domains_are_made_changed_switched_and_deleted_by_the_sdk() {
     comes_to(&network, host, 503);
     sdk.accepted("ModifyZoneStatus", json!({"ZoneId": zone, "Paused": false}));
     comes_to(&network, host, 200);
-    // Nobody listens at the new port; what is cached from the old one does not count any more.
-    sdk.accepted(
-        "ModifyAccelerationDomain",
-        json!({"ZoneId": zone, "DomainName": host, "HttpOriginPort": 1}),
-    );
-    comes_to(&network, host, 502);
-    sdk.accepted(
-        "ModifyAccelerationDomain",
-        json!({"ZoneId": zone, "DomainName": host, "HttpOriginPort": port}),
-    );
-    comes_to(&network, host, 200);
+    // Nobody listens at the new port. What is cached stays: whose content it is has not changed.
+    let port_of = |port: u16| json!({"ZoneId": zone, "DomainName": host, "HttpOriginPort": port});
+    sdk.accepted("ModifyAccelerationDomain", port_of(1));
+    let mut number = 0;
+    until(PATIENCE, "the edge should ask the new origin", || {
+        number += 1;
+        let status = http::get(network.edges[0], host, &format!("/a?not-cached-{number}")).status;
+        (status == 502).then_some(())
+    });
+    assert_eq!(edge_status(&network, host), 200);
+    sdk.accepted("ModifyAccelerationDomain", port_of(port));
     let refused = sdk.refused("DeleteZone", json!({"ZoneId": zone}));
     assert_eq!(refused.code, "OperationDenied.DeleteZonePreCheckFailed");
     let switch = json!({"ZoneId": zone, "DomainNames": [host], "Status": "offline"});

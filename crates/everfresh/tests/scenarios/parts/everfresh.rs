@@ -232,6 +232,7 @@ pub(crate) struct Edge {
 }
 
 impl Drop for Everfresh {
+    #[expect(clippy::print_stderr, reason = "whoever looks into a failed test wants the log")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();

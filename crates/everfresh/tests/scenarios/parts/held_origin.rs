@@ -21,7 +21,6 @@ pub(crate) struct HeldOrigin {
 /// A request that waits for its answer. Dropped, it closes its connection.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) target: String,
     fields: Vec<(String, String)>,
     answer: SyncSender<Vec<u8>>,
 }
@@ -103,7 +102,6 @@ fn serve(stream: TcpStream, requests: &SyncSender<Held>) -> std::io::Result<()> 
         if reader.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
         let mut fields = Vec::new();
         loop {
             let mut line = String::new();
@@ -114,7 +112,7 @@ fn serve(stream: TcpStream, requests: &SyncSender<Held>) -> std::io::Result<()> 
             }
         }
         let (answer, pieces) = sync_channel(WAITING_MAX);
-        if requests.send(Held { target, fields, answer }).is_err() {
+        if requests.send(Held { fields, answer }).is_err() {
             return Ok(());
         }
         let mut answered = false;
