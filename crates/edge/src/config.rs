@@ -23,7 +23,7 @@ pub struct EdgeConfig {
     /// How many requests to origins may be under way at once; above it clients get 503. Those whose content is only
     /// passed on, at the pace of its readers, count until the head of the response is there.
     pub fetches_max: usize,
-    /// The same while the edge is fenced.
+    /// The same while the edge is fenced, until their end whatever their content.
     pub fenced_fetches_max: usize,
     /// How long to wait for a connection to an origin.
     pub connect_timeout: Duration,

@@ -90,7 +90,7 @@ impl Job {
         let flown = self.ask(&mut landing, base).await;
         match flown {
             Ok(Some((writer, body, admitted))) => {
-                let departure = Departure { landing: &landing, permit: Some(permit) };
+                let departure = Departure { landing: &landing, permit: Some(permit), leased, in_slot: true };
                 self.take_content(departure, writer, body, admitted).await;
             }
             Ok(None) => {}
@@ -314,13 +314,20 @@ impl Job {
 struct Departure<'a> {
     landing: &'a Landing,
     permit: Option<SemaphorePermit<'a>>,
+    leased: bool,
+    in_slot: bool,
 }
 
 impl Departure<'_> {
     /// The content comes only as fast as its readers take it: a slow one must not keep others from their fetches.
     fn only_pass_on(&mut self) {
-        if self.permit.take().is_some() {
+        if self.in_slot {
             self.landing.leave_slot();
+            self.in_slot = false;
+        }
+        // The ceiling of a fenced edge shields the origin, and holds for all that is under way.
+        if self.leased {
+            self.permit = None;
         }
     }
 }
