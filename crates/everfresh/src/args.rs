@@ -49,9 +49,12 @@ impl Role {
 }
 
 const SERVE_HELP: &str = "\
-The first start makes an API key and prints it once; EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY in the environment
-become a key instead. Secret keys are stored encrypted under the master key: EVERFRESH_MASTER_KEY (64 hexadecimal
-digits or base64), or else the file master.key in the data directory, made at the first start.
+Keys:
+  The first start makes an API key and prints it once. A key given in
+  EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY is taken instead. Secret keys
+  are stored encrypted under the master key: EVERFRESH_MASTER_KEY (64
+  hexadecimal digits or base64), or else the file master.key in the data
+  directory, made at the first start.
 
 Examples:
   everfresh serve --origin http://127.0.0.1:9000
