@@ -60,7 +60,7 @@ impl Job {
         landing.set_birth(&reading);
         let mut base = None;
         if reading.leased {
-            let found = state.shelf.find(self.url_key, &self.url, &self.headers).await;
+            let found = state.shelf.find(self.url_key, &self.url, || &self.headers).await;
             if let Some(object) = found.object {
                 match object.standing(&state.ledger) {
                     Standing::Clear if object.freshness.is_fresh((state.clocks.wall)()) => {

@@ -20,8 +20,8 @@ use http_body_util::{BodyExt, Limited};
 use httpcache::{CacheStatus, ForwardReason, VIA_HOPS_MAX};
 use hyper::body::Incoming;
 use purge::{UrlError, UrlKey};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use zone::{HostName, Route, RouteRefusal};
@@ -42,8 +42,23 @@ struct Asked {
     route: Route,
     url: UrlKey,
     url_key: ObjectKey,
-    /// The client's fields without those of its hop and without its conditions.
-    headers: HeaderMap,
+    /// See [`Asked::headers`].
+    headers: OnceLock<HeaderMap>,
+}
+
+impl Asked {
+    /// The client's fields without those of its hop and without its conditions. Made when first needed: most hits never
+    /// do.
+    fn headers(&self) -> &HeaderMap {
+        self.headers.get_or_init(|| {
+            let mut headers = httpcache::end_to_end(self.request.headers());
+            headers.remove(header::HOST);
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::EXPECT);
+            strip_conditions(&mut headers);
+            headers
+        })
+    }
 }
 
 /// How a pass ended.
@@ -93,8 +108,8 @@ impl Proxy {
             let text = "the request came back to this edge: the domain's origin points at the network itself";
             return Err(Refusal::new(StatusCode::LOOP_DETECTED, "loop", text));
         }
-        let table = Arc::clone(&self.state.zones.read());
-        let route = table.route(&host).map_err(|refusal| {
+        let route = self.state.zones.read().route(&host);
+        let route = route.map_err(|refusal| {
             let (status, name) = match refusal {
                 RouteRefusal::UnknownHost => (StatusCode::NOT_FOUND, "unknown-host"),
                 RouteRefusal::ZonePaused => (StatusCode::SERVICE_UNAVAILABLE, "zone-paused"),
@@ -108,19 +123,14 @@ impl Proxy {
             _ => Refusal::new(StatusCode::BAD_REQUEST, "bad-url", error.to_string()),
         })?;
         let url_key = self.state.shelf.url_key(&route.zone().id, &url);
-        let mut headers = httpcache::end_to_end(request.headers());
-        headers.remove(header::HOST);
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::EXPECT);
-        strip_conditions(&mut headers);
-        Ok(Asked { request, route, url, url_key, headers })
+        Ok(Asked { request, route, url, url_key, headers: OnceLock::new() })
     }
 
     /// One pass over lease, `seen`, objects, fetches under way and marks.
     async fn look(&self, asked: &Asked, alone: bool) -> Passed {
         let state = &self.state;
         let reading = state.read(&asked.route.zone().id);
-        let found = state.shelf.find(asked.url_key, &asked.url, &asked.headers).await;
+        let found = state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
         let now = (state.clocks.wall)();
         let (forwarded, base) = if reading.leased {
             match self.judge(asked, &found, &reading, now) {
@@ -223,7 +233,7 @@ impl Proxy {
             url: asked.url.clone(),
             url_key: asked.url_key,
             key,
-            headers: asked.headers.clone(),
+            headers: asked.headers().clone(),
             version: asked.request.version(),
         };
         match leased {
@@ -251,7 +261,7 @@ impl Proxy {
         if !*before_sent && !may_share(&arrival.object, reading, &self.state.ledger) {
             return Err(Passed::LookAgain);
         }
-        let selects = self.state.shelf.find(asked.url_key, &asked.url, &asked.headers).await;
+        let selects = self.state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
         if key.is_some_and(|key| key != selects.key) || (key.is_none() && selects.varies) {
             return Err(Passed::LookAgain);
         }

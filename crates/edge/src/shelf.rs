@@ -132,13 +132,19 @@ impl Shelf {
         ObjectKey(hasher.finish128().as_u128())
     }
 
-    /// Finds what a request selects. `url` guards against two URLs with one key.
-    pub(crate) async fn find(&self, url_key: ObjectKey, url: &UrlKey, request: &http::HeaderMap) -> Found {
+    /// Finds what a request selects. `url` guards against two URLs with one key; `request`, the request's fields, is
+    /// only called where responses vary.
+    pub(crate) async fn find<'a>(
+        &self,
+        url_key: ObjectKey,
+        url: &UrlKey,
+        request: impl FnOnce() -> &'a http::HeaderMap,
+    ) -> Found {
         let mut found = Found { key: url_key, object: None, varies: false, unshared_until: None };
         let mut entry = self.cache.get(&url_key);
         if let Some(Entry::Varies(rule, generation)) = &entry {
             found.varies = true;
-            let Some(selected) = rule.selects(request) else { return found };
+            let Some(selected) = rule.selects(request()) else { return found };
             found.key = self.variant_key(url_key, *generation, &selected);
             entry = self.cache.get(&found.key);
         }
