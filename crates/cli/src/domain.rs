@@ -22,7 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   everfresh domain list
   everfresh domain create www.example.com --origin http://127.0.0.1:9000
-  everfresh domain modify www.example.com --origin https://origin.example.com --host-header www.example.com
+  everfresh domain modify www.example.com --origin http://origin.example.com --host-header www.example.com
   everfresh domain offline www.example.com
   everfresh domain delete www.example.com";
 
@@ -47,7 +47,7 @@ enum DomainCommand {
     Create {
         /// The domain's name
         name: String,
-        /// Where its content comes from: [http://|https://]HOST[:PORT]; without a scheme the edge asks as it is asked
+        /// Where its content comes from: [http://]HOST[:PORT]; edges speak plain HTTP to origins
         #[arg(long, value_parser = Origin::parse)]
         origin: Origin,
         /// The Host header towards the origin [default: the domain's name]
@@ -58,7 +58,7 @@ enum DomainCommand {
     Modify {
         /// The domain's name
         name: String,
-        /// The new origin: [http://|https://]HOST[:PORT]
+        /// The new origin: [http://]HOST[:PORT]
         #[arg(long, value_parser = Origin::parse)]
         origin: Origin,
         /// The Host header towards the origin [default: the domain's name]

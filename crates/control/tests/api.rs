@@ -214,6 +214,8 @@ async fn malformed_calls_are_told_what_is_wrong() {
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "127.0.0.1:90" } }), "InvalidParameterValue", "HttpOriginPort"),
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "http://x" } }), "InvalidParameterValue", "Origin"),
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": origin(), "HttpOriginPort": 0 }), "InvalidParameter", "HttpOriginPort"),
+        (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": origin(), "OriginProtocol": "HTTPS" }), "InvalidParameterValue", "use HTTP or FOLLOW"),
+        ("ModifyAccelerationDomain", json!({ "ZoneId": "ZONE", "DomainName": "www.a.test", "OriginProtocol": "HTTPS" }), "InvalidParameterValue", "use HTTP or FOLLOW"),
         ("ModifyAccelerationDomain", json!({ "ZoneId": "ZONE", "DomainName": "x.a.test" }), "ResourceUnavailable.DomainNotFound", "x.a.test"),
         ("DeleteAccelerationDomains", json!({ "ZoneId": "ZONE", "DomainNames": ["www.a.test", "x.a.test"] }), "ResourceUnavailable.DomainNotFound", "x.a.test"),
         ("DeleteAccelerationDomains", json!({ "ZoneId": "ZONE", "DomainNames": [] }), "MissingParameter", "DomainNames"),

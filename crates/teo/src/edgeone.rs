@@ -542,7 +542,7 @@ shape! {
         origin_type "OriginType": OriginType, required;
         /// Its address: IPv4, IPv6 or a name.
         origin "Origin": String, required .bytes(NAME_BYTES_MAX);
-        /// Its stand-in.
+        /// Its stand-in; kept and answered, though edges do not turn to it.
         backup_origin "BackupOrigin": String, optional .bytes(NAME_BYTES_MAX);
         /// Whether a bucket is private.
         private_access "PrivateAccess": Switch, optional;
@@ -798,7 +798,7 @@ product! {
             domain_name "DomainName": String, required .bytes(NAME_BYTES_MAX);
             /// Where its content comes from.
             origin_info "OriginInfo": OriginInfo, required;
-            /// How an edge talks to its origin.
+            /// How an edge talks to its origin: HTTP, or FOLLOW, which comes to the same; HTTPS is not implemented.
             origin_protocol "OriginProtocol": OriginProtocol, default(OriginProtocol::Follow);
             /// The origin's port for HTTP.
             http_origin_port "HttpOriginPort": i64, default(80) .range(1, 65535);
@@ -850,7 +850,7 @@ product! {
             domain_name "DomainName": String, required .bytes(NAME_BYTES_MAX);
             /// Where its content comes from.
             origin_info "OriginInfo": OriginInfo, optional;
-            /// How an edge talks to its origin.
+            /// How an edge talks to its origin: HTTP, or FOLLOW, which comes to the same; HTTPS is not implemented.
             origin_protocol "OriginProtocol": OriginProtocol, optional;
             /// The origin's port for HTTP.
             http_origin_port "HttpOriginPort": i64, optional .range(1, 65535);
