@@ -3,7 +3,7 @@
 use crate::body::Writer;
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
 use crate::object::{Birth, NewObject, Object, Standing};
-use crate::origin::{OriginClient, RequestBodyError, locate};
+use crate::origin::{OriginClient, RequestBody, RequestBodyError, locate};
 use crate::shelf::ObjectKey;
 use crate::state::{Counters, State};
 use bytes::Bytes;
@@ -133,7 +133,16 @@ impl Job {
         Ok(Some(self.admit_response(landing, response, request_time)?))
     }
 
+    /// Asks the origin. Once more if it closed the connection without an answer, as an origin does when it gives up an
+    /// idle connection at the moment at which the request is sent: a GET may be repeated (RFC 9110 §9.2.2).
     async fn request(&self, conditions: HeaderMap) -> Result<Response<Incoming>, FetchFailure> {
+        match self.client.send(self.request_with(conditions.clone())?).await {
+            Err(FetchFailure::Closed) => self.client.send(self.request_with(conditions)?).await,
+            answered => answered,
+        }
+    }
+
+    fn request_with(&self, conditions: HeaderMap) -> Result<Request<RequestBody>, FetchFailure> {
         let (uri, host) = locate(&self.route.domain().origin, self.url.path_and_query())?;
         let body = Empty::new().map_err(|never| -> RequestBodyError { match never {} }).boxed_unsync();
         let mut request = Request::new(body);
@@ -144,7 +153,7 @@ impl Job {
         httpcache::append_via(headers, self.version, &self.state.via);
         headers.extend(conditions);
         Counters::count(&self.state.counters.fetches);
-        self.client.send(request).await
+        Ok(request)
     }
 
     /// Admission of a whole response: walks the marks again with the fetch's born.

@@ -87,8 +87,13 @@ fn classify(error: &hyper_util::client::legacy::Error) -> FetchFailure {
         {
             return FetchFailure::TimedOut;
         }
-        if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
-            return FetchFailure::Malformed;
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            if error.is_parse() {
+                return FetchFailure::Malformed;
+            }
+            if error.is_incomplete_message() {
+                return FetchFailure::Closed;
+            }
         }
         source = cause.source();
     }

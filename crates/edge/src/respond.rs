@@ -312,6 +312,7 @@ pub(crate) fn answer_refusal(
 pub(crate) fn answer_failure(state: &State, is_head: bool, failure: FetchFailure) -> Response<AnswerBody> {
     let status = match failure {
         FetchFailure::Unreachable
+        | FetchFailure::Closed
         | FetchFailure::Malformed
         | FetchFailure::Abandoned
         | FetchFailure::ProtocolUnsupported => StatusCode::BAD_GATEWAY,
