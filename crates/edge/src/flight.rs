@@ -93,6 +93,8 @@ pub(crate) enum FetchFailure {
     Unreachable,
     #[error("the origin did not answer in time")]
     TimedOut,
+    #[error("the origin closed the connection before it answered")]
+    Closed,
     #[error("the origin's answer is no HTTP")]
     Malformed,
     #[error("as many fetches as allowed are under way")]
@@ -108,6 +110,7 @@ impl FetchFailure {
         match self {
             Self::Unreachable => "origin-unreachable",
             Self::TimedOut => "origin-timeout",
+            Self::Closed => "origin-closed",
             Self::Malformed => "origin-malformed",
             Self::TooManyFetches => "too-many-fetches",
             Self::Abandoned => "fetch-abandoned",
@@ -129,6 +132,17 @@ pub(crate) enum Boarding {
         /// Whether it was not sent yet.
         before_sent: bool,
     },
+}
+
+/// Which fetches a request would wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joins {
+    /// A sent one or one that is yet to be sent.
+    Any,
+    /// Only one that is yet to be sent.
+    Unsent,
+    /// None.
+    Nothing,
 }
 
 /// What a request has read, in the protocol's order, before it boards.
@@ -186,10 +200,12 @@ impl Flights {
         url: &UrlKey,
         reading: &Reading,
         ledger: &Ledger,
+        joins: Joins,
     ) -> Boarding {
         let mut shard = self.shard(key).lock();
         let slot = shard.entry(key).or_default();
-        if reading.leased
+        if joins == Joins::Any
+            && reading.leased
             && let Some(newest) = slot.sent.last()
             && newest.may_be_joined(reading, ledger)
         {

@@ -5,7 +5,7 @@
 
 use crate::body::Reader;
 use crate::fetch::{Base, Job};
-use crate::flight::{Arrival, Boarding, FetchFailure, Landing, Reading, Sharing, may_share};
+use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
 use crate::object::Standing;
 use crate::origin::{OriginClient, RequestBody, RequestBodyError, locate, strip_conditions};
 use crate::respond::{
@@ -65,6 +65,8 @@ impl Asked {
 enum Passed {
     Answered(Response<AnswerBody>),
     LookAgain,
+    /// The same, but only a fetch that is yet to be sent will do.
+    WaitForNext,
     /// Waiting for others leads nowhere.
     FetchAlone,
 }
@@ -85,12 +87,13 @@ impl Proxy {
         if !is_read || !asked.request.body().is_end_stream() {
             return self.pass_on(asked).await;
         }
-        let mut alone = false;
+        let mut joins = Joins::Any;
         for look in 1..=LOOKS_MAX {
-            match self.look(&asked, alone || look == LOOKS_MAX).await {
+            match self.look(&asked, if look == LOOKS_MAX { Joins::Nothing } else { joins }).await {
                 Passed::Answered(response) => return response,
                 Passed::LookAgain => {}
-                Passed::FetchAlone => alone = true,
+                Passed::WaitForNext => joins = Joins::Unsent,
+                Passed::FetchAlone => joins = Joins::Nothing,
             }
         }
         answer_failure(&self.state, is_head, FetchFailure::Abandoned)
@@ -127,7 +130,7 @@ impl Proxy {
     }
 
     /// One pass over lease, `seen`, objects, fetches under way and marks.
-    async fn look(&self, asked: &Asked, alone: bool) -> Passed {
+    async fn look(&self, asked: &Asked, joins: Joins) -> Passed {
         let state = &self.state;
         let reading = state.read(&asked.route.zone().id);
         let found = state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
@@ -149,12 +152,12 @@ impl Proxy {
             return Passed::Answered(answer_refusal(state, is_head, status, "only-if-cached", text));
         }
         let unshared = found.unshared_until.is_some_and(|until| now < until);
-        let (flight, mut before_sent, own) = if alone || unshared {
+        let (flight, mut before_sent, own) = if joins == Joins::Nothing || unshared {
             let landing = state.flights.alone(asked.url_key, &asked.url, &reading);
             let (flight, own) = self.send(asked, found.key, landing, base, Some(reading.leased));
             (flight, false, Some(own))
         } else {
-            match state.flights.board(asked.url_key, found.key, &asked.url, &reading, &state.ledger) {
+            match state.flights.board(asked.url_key, found.key, &asked.url, &reading, &state.ledger, joins) {
                 Boarding::Send(landing) => {
                     let (flight, own) = self.send(asked, found.key, landing, base, Some(reading.leased));
                     (flight, false, Some(own))
@@ -253,7 +256,7 @@ impl Proxy {
     ) -> Result<(), Passed> {
         let key = match arrival.sharing {
             Sharing::Nobody => return Err(Passed::FetchAlone),
-            Sharing::ThoseBefore if !*before_sent => return Err(Passed::FetchAlone),
+            Sharing::ThoseBefore if !*before_sent => return Err(Passed::WaitForNext),
             Sharing::ThoseBefore => None,
             Sharing::Everyone(key) => Some(key),
         };

@@ -156,6 +156,39 @@ async fn what_may_not_be_shared_is_fetched_for_each() {
     }
 }
 
+/// What must be validated for each use is shared with those who came before the fetch was sent, so that many requests
+/// at once are a few fetches and not one each.
+#[tokio::test]
+async fn many_requests_for_what_is_always_validated_are_a_few_fetches() {
+    let mut world = World::start().await;
+    let pending: Vec<_> = (0..40).map(|_| world.get("/a")).collect();
+    let first = world.origin.next().await;
+    until("all to have come", || world.requests() == 40).await;
+    let fields = "cache-control: no-cache\r\netag: \"1\"\r\n";
+    first.reply("200 OK", fields, b"one").await;
+    // As many as may be under way at once; all others wait for one more.
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(world.origin.next().await);
+    }
+    until("all to have looked again", || world.origin.asked() == 5).await;
+    for asked in held {
+        asked.reply("200 OK", fields, b"one").await;
+    }
+    let deadline = tokio::time::Instant::now() + crate::world::PATIENCE;
+    while !pending.iter().all(crate::world::Pending::is_finished) {
+        assert!(tokio::time::Instant::now() < deadline, "in vain: all answers");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        while let Some(asked) = world.origin.try_next() {
+            asked.reply("200 OK", fields, b"one").await;
+        }
+    }
+    assert!(world.origin.asked() < 20, "{} fetches", world.origin.asked());
+    for pending in pending {
+        assert_eq!(pending.await.text(), "one");
+    }
+}
+
 #[tokio::test]
 async fn each_variant_is_fetched_once() {
     let mut world = World::start().await;
