@@ -213,6 +213,8 @@ async fn malformed_calls_are_told_what_is_wrong() {
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": { "OriginType": "COS", "Origin": "x" } }), "InvalidParameterValue", "IP_DOMAIN"),
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "127.0.0.1:90" } }), "InvalidParameterValue", "HttpOriginPort"),
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "http://x" } }), "InvalidParameterValue", "Origin"),
+        (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "256.0.0.1" } }), "InvalidParameterValue", "no IPv4 address"),
+        (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "127.0.0.1", "HostHeader": "http://x" } }), "InvalidParameterValue", "without scheme"),
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": origin(), "HttpOriginPort": 0 }), "InvalidParameter", "HttpOriginPort"),
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "x.a.test", "OriginInfo": origin(), "OriginProtocol": "HTTPS" }), "InvalidParameterValue", "use HTTP or FOLLOW"),
         ("ModifyAccelerationDomain", json!({ "ZoneId": "ZONE", "DomainName": "www.a.test", "OriginProtocol": "HTTPS" }), "InvalidParameterValue", "use HTTP or FOLLOW"),

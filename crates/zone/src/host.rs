@@ -29,6 +29,9 @@ pub enum HostNameError {
     /// Two dots in a row, a dot in front, or a label longer than 63 bytes.
     #[error("the host name has an empty label or one longer than 63 bytes")]
     BadLabel,
+    /// A URL where a host name belongs.
+    #[error("a host name stands without scheme and path: leave out \"http://\" and what follows the host")]
+    IsUrl,
     /// What follows the last colon is no port.
     #[error("the port is not a number from 0 to 65535")]
     BadPort,
@@ -85,6 +88,9 @@ impl HostName {
 }
 
 fn without_port(text: &str) -> Result<&str, HostNameError> {
+    if text.contains("://") {
+        return Err(HostNameError::IsUrl);
+    }
     let after_bracket = text.rfind(']').map_or(0, |i| i + 1);
     let Some(colon) = text[after_bracket..].find(':') else { return Ok(text) };
     let (host, port) = text.split_at(after_bracket + colon);
@@ -131,6 +137,8 @@ mod tests {
             ("*.example.com", Err(HostNameError::BadCharacter('*'))),
             ("图片.example.com", Err(HostNameError::BadCharacter('图'))),
             ("a:b", Err(HostNameError::BadPort)),
+            ("http://a", Err(HostNameError::IsUrl)),
+            ("http://a:80/b", Err(HostNameError::IsUrl)),
             ("a:70000", Err(HostNameError::BadPort)),
         ];
         for (text, expected) in cases {

@@ -176,6 +176,11 @@ impl Api {
         let address = address.map_err(|error| {
             refusal::value(format!("{name}: {error}; give an IPv4 or IPv6 address, or a name"))
         })?;
+        let last_label = address.as_str().rsplit('.').next().unwrap_or_default();
+        if !address.is_address() && last_label.bytes().all(|byte| byte.is_ascii_digit()) {
+            let text = format!("{name} \"{address}\" is no IPv4 address, though it ends like one");
+            return Err(refusal::value(text));
+        }
         if text.parse::<Ipv6Addr>().is_err() && text.contains(':') && !text.ends_with(']') {
             let text = format!("{name} has a port; give it in HttpOriginPort or HttpsOriginPort");
             return Err(refusal::value(text));
