@@ -335,6 +335,19 @@ async fn a_quota_is_spent_once_by_calls_that_come_together() {
 }
 
 #[tokio::test]
+async fn a_type_of_purge_that_is_switched_off_is_told_so() {
+    let (world, zone) = World::with_zone(unlimited()).await;
+    let purge = json!({ "ZoneId": zone, "Type": "purge_host", "Targets": ["www.a.test"] });
+    for (batch, daily) in [(0, 7), (2, 0), (0, 0)] {
+        let off = json!({ "ZoneId": zone, "Type": "purge_host", "Batch": batch, "Daily": daily });
+        world.call_ok("ModifyContentQuota", off).await;
+        let (code, message) = world.call_refused("CreatePurgeTask", purge.clone()).await;
+        assert_eq!(code, "LimitExceeded.PackNotAllow", "{batch} {daily}");
+        assert!(message.contains("purge_host is switched off"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn targets_of_every_zone_are_sorted_into_their_zones() {
     let (world, zone) = World::with_zone(unlimited()).await;
     let other = world.call_ok("CreateZone", json!({ "ZoneName": "b.test" })).await;

@@ -78,6 +78,12 @@ pub(super) fn of_recorder(refusal: RecorderError) -> ApiError {
     };
     match refusal {
         RecordError::Nothing => ApiError::new(ErrorCode::TaskNotGenerated, refusal.to_string()),
+        // A quota of 0 is how an administrator switches a type off; there is no other call that would fit in it.
+        RecordError::QuotaBatch { ref zone, kind, limit: 0, .. }
+        | RecordError::QuotaDaily { ref zone, kind, limit: 0, .. } => ApiError::new(
+            ErrorCode::PackNotAllow,
+            format!("{} is switched off in zone {zone}: its quota is 0", kind.as_str()),
+        ),
         RecordError::QuotaBatch { .. } => ApiError::new(ErrorCode::BatchQuota, refusal.to_string()),
         RecordError::QuotaDaily { .. } => ApiError::new(ErrorCode::DailyQuota, refusal.to_string()),
         RecordError::ZoneNotFound(_) => ApiError::new(ErrorCode::ZoneNotFound, refusal.to_string()),
