@@ -205,6 +205,7 @@ async fn malformed_calls_are_told_what_is_wrong() {
         ("DescribeZones", json!({ "Filters": filter("name", &["x"]) }), "InvalidParameter.InvalidFilterName", "zone-name"),
         ("ModifyZoneStatus", json!({ "ZoneId": "ZONE" }), "MissingParameter", "Paused"),
         ("ModifyZone", json!({ "ZoneId": "ZONE", "ZoneName": "b.test" }), "InvalidParameterValue.DomainNotMatchZone", "b.test"),
+        ("ModifyZone", json!({ "ZoneId": "ZONE", "VanityNameServers": { "Switch": "on" } }), "InvalidParameterValue", "use off"),
         ("DeleteZone", json!({ "ZoneId": "ZONE" }), "OperationDenied.DeleteZonePreCheckFailed", "img.a.test"),
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "www.b.test", "OriginInfo": origin() }), "InvalidParameterValue.DomainNotMatchZone", "a.test"),
         (domain, json!({ "ZoneId": "ZONE", "DomainName": "w w.a.test", "OriginInfo": origin() }), "InvalidParameterValue.InvalidDomainName", "w w"),
@@ -424,7 +425,9 @@ async fn zones_and_domains_are_kept_listed_and_deleted() {
     let tagged = json!({ "Filters": [{ "Name": "tag-value", "Values": ["1", "2"] }, { "Name": "zone-name", "Values": ["z"], "Fuzzy": true }], "Limit": 1, "Order": "zone-name" });
     assert_eq!(names(tagged).await, (2, "z2.test".into()));
     world.call_ok("ModifyZoneStatus", json!({ "ZoneId": zone, "Paused": true })).await;
-    world.call_ok("ModifyZone", json!({ "ZoneId": zone, "AliasZoneName": "new", "Area": "global" })).await;
+    let own_servers_off = json!({ "Switch": "off" });
+    let change = json!({ "ZoneId": zone, "AliasZoneName": "new", "Area": "global", "VanityNameServers": own_servers_off });
+    world.call_ok("ModifyZone", change).await;
     let only = json!({ "Filters": [{ "Name": "zone-id", "Values": [zone] }] });
     let found = world.call_ok("DescribeZones", only.clone()).await;
     let kept = &found["Zones"][0];

@@ -8,7 +8,7 @@ use teo::edgeone::{
     self as wire, ActiveStatus, CnameDetail, CnameStatus, CreateZoneRequest, CreateZoneResponse,
     DeleteZoneRequest, DeleteZoneResponse, DescribeZonesRequest, DescribeZonesResponse, Direction,
     Enablement, LockStatus, ModifyZoneRequest, ModifyZoneResponse, ModifyZoneStatusRequest,
-    ModifyZoneStatusResponse, ZoneOrder, ZoneStatus, ZoneType,
+    ModifyZoneStatusResponse, Switch, ZoneOrder, ZoneStatus, ZoneType,
 };
 use teo::wire::EmptyList;
 use teo::{ApiError, ErrorCode};
@@ -91,8 +91,10 @@ impl Api {
         if let Some(zone_type) = request.zone_type {
             check_type(zone_type)?;
         }
-        if request.vanity_name_servers.is_some() {
-            return Err(refusal::value("VanityNameServers: zones have no name servers of their own here"));
+        if request.vanity_name_servers.is_some_and(|own| own.switch == Switch::On) {
+            let text =
+                "VanityNameServers.Switch on is not supported: zones have no name servers here; use off";
+            return Err(refusal::value(text));
         }
         let change = ZoneChange {
             name: request.zone_name.as_deref().map(read_zone_name).transpose()?,
