@@ -216,10 +216,12 @@ fn is_private(address: &HostName) -> bool {
 
 fn fits(filter: &Filter, domain: &DomainRecord) -> bool {
     match filter.name {
-        "domain-name" => filter.accepts(domain.name.as_str()),
+        "domain-name" => filter.accepts_name(domain.name.as_str()),
         "origin-type" => filter.accepts(OriginType::IpDomain.as_str()),
-        "origin" => filter.accepts(&bare(&domain.origin.address)),
-        "backup-origin" => domain.origin.backup.as_ref().is_some_and(|backup| filter.accepts(&bare(backup))),
+        "origin" => filter.accepts_name(&bare(&domain.origin.address)),
+        "backup-origin" => {
+            domain.origin.backup.as_ref().is_some_and(|backup| filter.accepts_name(&bare(backup)))
+        }
         // We give out no CNAMEs.
         _ => filter.accepts(""),
     }

@@ -24,6 +24,14 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// As [`Filter::accepts`], for what has no case: `name` is lower-case, the values are as they were given.
+    pub(super) fn accepts_name(&self, name: &str) -> bool {
+        self.values.iter().any(|value| {
+            let value = value.to_ascii_lowercase();
+            if self.fuzzy { name.contains(&value) } else { name == value }
+        })
+    }
+
     /// Whether `text` is one of the values, or holds one of them if the filter is fuzzy.
     pub(super) fn accepts(&self, text: &str) -> bool {
         self.values.iter().any(|value| if self.fuzzy { text.contains(value) } else { text == value })
@@ -97,6 +105,13 @@ mod tests {
         let checked = check(both, &known).unwrap();
         assert_eq!(["ab", "xabx", "c"].map(|text| checked[0].accepts(text)), [true, false, false]);
         assert_eq!(["ab", "xabx", "d"].map(|text| checked[1].accepts(text)), [true, true, false]);
+    }
+
+    #[test]
+    fn a_host_name_is_found_however_its_case_was_written() {
+        let filter = |fuzzy| Filter { name: "zone-name", values: vec!["A.Test".into()], fuzzy };
+        assert!(filter(false).accepts_name("a.test") && filter(true).accepts_name("www.a.test"));
+        assert!(!filter(false).accepts_name("www.a.test") && !filter(true).accepts_name("b.test"));
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Api {
         let mut zones = self.parts.store.zones().await.map_err(refusal::of_store)?;
         zones.retain(|zone| {
             filters.iter().all(|filter| match filter.name {
-                "zone-name" => filter.accepts(zone.name.as_str()),
+                "zone-name" => filter.accepts_name(zone.name.as_str()),
                 "zone-id" => filter.accepts(zone.id.as_str()),
                 "zone-type" => filter.accepts(ZoneType::Partial.as_str()),
                 "status" => filter.accepts(ZoneStatus::Active.as_str()),
