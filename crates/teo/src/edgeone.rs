@@ -586,6 +586,42 @@ shape! {
         vod_origin_scope "VodOriginScope": String, required;
         /// Video on demand: which bucket.
         vod_bucket_id "VodBucketId": String, required;
+        /// Older name of VodOriginScope.
+        vodeo_distribution_range "VodeoDistributionRange": String, required .hidden();
+        /// Older name of VodBucketId.
+        vodeo_bucket_id "VodeoBucketId": String, required .hidden();
+        /// Video on demand: which application; 0: none.
+        vodeo_sub_app_id "VodeoSubAppId": i64, required .hidden();
+    }
+}
+
+shape! {
+    /// Whether both sides of a connection show certificates.
+    pub struct MutualTls {
+        /// Whether they do.
+        switch "Switch": Switch, required;
+        /// The certificates in use; always empty.
+        cert_infos "CertInfos": EmptyList, required;
+    }
+}
+
+shape! {
+    /// How an edge checks an origin's certificate.
+    pub struct OriginCertificateVerify {
+        /// Against what it is checked.
+        verification_mode "VerificationMode": String, required;
+        /// The authorities that count; always empty.
+        custom_ca_certs "CustomCACerts": EmptyList, required;
+    }
+}
+
+shape! {
+    /// How edges and origin prove themselves to each other.
+    pub struct UpstreamCertInfo {
+        /// Whether edges show a certificate.
+        upstream_mutual_tls "UpstreamMutualTLS": MutualTls, nullable;
+        /// How the origin's certificate is checked.
+        upstream_certificate_verify "UpstreamCertificateVerify": OriginCertificateVerify, nullable;
     }
 }
 
@@ -596,6 +632,10 @@ shape! {
         mode "Mode": String, nullable;
         /// The certificates in use; always empty.
         list "List": EmptyList, required;
+        /// How clients are asked for certificates.
+        client_cert_info "ClientCertInfo": MutualTls, nullable;
+        /// How edges and origin prove themselves to each other.
+        upstream_cert_info "UpstreamCertInfo": UpstreamCertInfo, nullable;
     }
 }
 

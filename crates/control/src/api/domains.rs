@@ -303,6 +303,9 @@ fn domain_to_wire(domain: DomainRecord) -> AccelerationDomain {
             host_header: origin.host_header.unwrap_or_else(|| domain.name.to_string()),
             vod_origin_scope: String::new(),
             vod_bucket_id: String::new(),
+            vodeo_distribution_range: String::new(),
+            vodeo_bucket_id: String::new(),
+            vodeo_sub_app_id: 0,
         }),
         origin_protocol: Some(match domain.protocol {
             OriginProtocol::Follow => wire::OriginProtocol::Follow,
