@@ -22,10 +22,14 @@ const FETCHES_POLL: Duration = Duration::from_millis(250);
 
 /// Sweeps for as long as the edge lives.
 pub(crate) async fn run(state: Arc<State>) {
+    let mut swept_under = None;
     loop {
         tokio::time::sleep(state.config.sweep_interval).await;
-        if state.ledger.mark_count() > 0 {
+        // Without a mark there still is something to sweep after a jump, which puts all that is held out of reach.
+        let horizon = || Some((state.ledger.epoch(), state.ledger.horizon()));
+        if state.ledger.mark_count() > 0 || horizon() != swept_under {
             sweep(&state).await;
+            swept_under = horizon();
         }
     }
 }

@@ -247,6 +247,17 @@ async fn copies_of_another_epoch_are_not_served() {
 }
 
 #[tokio::test]
+async fn copies_of_another_epoch_leave_memory() {
+    let mut world = World::start_with(|config| config.sweep_interval = Duration::from_millis(20)).await;
+    world.fetch("/a", MINUTE, "one").await;
+    until("a copy", || world.edge.stored().0 == 1).await;
+    world.control.change_epoch(2, 3);
+    until("no copy", || world.edge.stored().0 == 0).await;
+    world.fetch("/a", MINUTE, "two").await;
+    assert_eq!(world.hit("/a").await.text(), "two");
+}
+
+#[tokio::test]
 async fn copies_from_before_entries_that_cannot_be_had_are_not_served() {
     let mut world = World::start().await;
     world.fetch("/a", MINUTE, "one").await;
