@@ -33,6 +33,9 @@ pub struct EdgeConfig {
     pub body_timeout: Duration,
     /// How long a client may take to send a request's head.
     pub client_head_timeout: Duration,
+    /// How long a client may take nothing of its answer before it is let go: what it holds of the cache would otherwise
+    /// stay in memory without end.
+    pub client_stall_timeout: Duration,
     /// How often the cache is swept of what purges matched.
     pub sweep_interval: Duration,
     /// Ask for a new lease this often for each length of a lease (the protocol's `L/4`).
@@ -78,6 +81,7 @@ impl EdgeConfig {
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             client_head_timeout: Duration::from_secs(15),
+            client_stall_timeout: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(10),
             pings_per_lease: 4,
         }

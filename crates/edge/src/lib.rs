@@ -20,6 +20,7 @@ mod origin;
 mod proxy;
 mod respond;
 mod shelf;
+mod stall;
 mod state;
 mod sweep;
 

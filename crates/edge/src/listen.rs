@@ -7,6 +7,7 @@ use crate::clock::Clocks;
 use crate::config::{EdgeConfig, EdgeConfigError};
 use crate::origin::OriginClient;
 use crate::proxy::Proxy;
+use crate::stall::StallBreaker;
 use crate::state::{Counters, NoRandomness, State};
 use crate::{follow, sweep};
 use feed::Feed;
@@ -171,6 +172,8 @@ async fn serve(state: Arc<State>, listener: TcpListener, mut down: watch::Receiv
 async fn connection(proxy: Proxy, stream: TcpStream, mut down: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let head_timeout = proxy.state.config.client_head_timeout;
+    let counting = Arc::clone(&proxy.state);
+    let stream = StallBreaker::new(stream, proxy.state.config.client_stall_timeout);
     let service = service_fn(|request| {
         let proxy = proxy.clone();
         async move { Ok::<_, Infallible>(proxy.handle(request).await) }
@@ -190,6 +193,10 @@ async fn connection(proxy: Proxy, stream: TcpStream, mut down: watch::Receiver<b
         }
     };
     if let Err(error) = outcome {
+        let io = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+            Counters::count(&counting.counters.stalled);
+        }
         debug!(%error, "connection ended");
     }
 }

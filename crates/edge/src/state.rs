@@ -46,6 +46,8 @@ pub struct Counters {
     pub collapsed: AtomicU64,
     /// Requests answered while the edge was fenced.
     pub fenced: AtomicU64,
+    /// Clients let go because they took nothing of their answers.
+    pub stalled: AtomicU64,
     /// Purge entries applied.
     pub entries_applied: AtomicU64,
     /// Objects that sweeps removed.

@@ -236,6 +236,25 @@ async fn a_slow_client_does_not_slow_down_what_is_stored() {
     drop(slow);
 }
 
+/// A client that takes nothing would keep what it was to get in memory, evicted or not, for as long as it likes.
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
+    const LENGTH: usize = 24 << 20;
+    let mut world = World::start_with(|config| {
+        config.memory_bytes = 128 << 20;
+        config.object_bytes_max = 32 << 20;
+        config.client_stall_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let mut slow = slow_reader(&world, "/large").await;
+    let content = vec![b'a'; LENGTH];
+    world.origin.next().await.reply("200 OK", MINUTE, &content).await;
+    until("the whole", || world.edge.stored().0 == 1).await;
+    let stalled = &world.edge.counters().stalled;
+    until("an end", || stalled.load(std::sync::atomic::Ordering::Relaxed) == 1).await;
+    assert!(!slow.answer(false).await.is_whole);
+}
+
 #[tokio::test]
 async fn what_is_passed_on_to_nobody_is_broken_off() {
     let mut world = World::start().await;
