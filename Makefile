@@ -2,8 +2,8 @@
 # make test    checks everything: format, lints, every crate, scenarios with real parts
 # make bench   measures lookups and purges by marks outstanding and objects cached
 #
-# Needs Rust and a Debian (12 or later). What is missing of nginx, python3-venv and a C compiler is installed with
-# apt-get, as root or through sudo; the official clients go into .venv, from PyPI.
+# Needs Rust and a Debian (12 or later). What is missing of python3-venv, a C compiler and, for the tests, nginx is
+# installed with apt-get, as root or through sudo; the official clients go into .venv, from PyPI.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,7 +20,7 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 .PHONY: test
-test: packages $(VENV)/ready
+test: packages nginx $(VENV)/ready
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	EVERFRESH_TEST_VENV='$(CURDIR)/$(VENV)' cargo test --locked --workspace
@@ -35,20 +35,30 @@ demo: packages $(VENV)/ready
 bench:
 	cargo bench --locked -p purge
 
-# Asks for what is missing only, and for nothing when all is there.
-.PHONY: packages
-packages:
-	@missing=(); \
-	PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing+=(nginx); \
-	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv); \
-	printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - 2>/dev/null \
-		|| missing+=(gcc libc6-dev); \
+# Installs Debian packages: the names in the array `missing`, if there are any.
+define install
 	if (( $${#missing[@]} )); then \
 		echo "Installing $${missing[*]}"; \
 		$(SUDO) apt-get update -qq; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
 			apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \
 	fi
+endef
+
+.PHONY: packages
+packages:
+	@missing=(); \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv); \
+	printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - 2>/dev/null \
+		|| missing+=(gcc libc6-dev); \
+	$(install)
+
+# The tests run it with a configuration of their own. The one that Debian starts along with it is not used.
+.PHONY: nginx
+nginx:
+	@missing=(); \
+	PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing+=(nginx); \
+	$(install)
 
 # Only what the tests import is compiled ahead: the SDK holds some hundred products.
 $(VENV)/ready: requirements.txt | packages

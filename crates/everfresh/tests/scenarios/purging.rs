@@ -144,16 +144,17 @@ impl World<'_> {
 
 fn check_told(then: Then, answer: &Answer) {
     let told = answer.cache_status();
-    let detail = told.last().unwrap();
-    assert!(detail.starts_with("detail=\"seq=") && detail.contains(" purged-by="), "{told:?}");
+    let names_purge = told.last().is_some_and(|detail| detail.contains(" purged-by="));
     match then {
         Then::FetchesAnew => {
             assert_eq!(answer.eo(), "MISS");
-            assert!(answer.says("fwd=miss") && answer.says("fwd-status=200"), "{told:?}");
+            // The sweep may have removed what the purge matched by now: then nothing was stored.
+            assert!(answer.says("fwd=miss") && names_purge || answer.says("fwd=uri-miss"), "{told:?}");
+            assert!(answer.says("fwd-status=200"), "{told:?}");
         }
         Then::AsksWhetherItChanged => {
             assert_eq!(answer.eo(), "RefreshHit");
-            assert!(answer.says("fwd=stale") && answer.says("fwd-status=304"), "{told:?}");
+            assert!(answer.says("fwd=stale") && answer.says("fwd-status=304") && names_purge, "{told:?}");
         }
     }
 }
