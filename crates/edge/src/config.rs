@@ -1,5 +1,6 @@
 //! What an operator sets for one edge.
 
+use crate::flight::FOLLOW_TIMEOUT;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ impl EdgeConfig {
         if !named {
             return Err(EdgeConfigError::Name(self.name.chars().take(64).collect()));
         }
+        let head_wait = self.connect_timeout.saturating_add(self.head_timeout);
         let ranges = [
             ("the number of workers", self.workers as u64, 1, 256),
             ("the memory for the cache", self.memory_bytes, 1 << 20, 1 << 46),
@@ -102,12 +104,23 @@ impl EdgeConfig {
             ("the number of connections", self.connections_max as u64, 1, 1 << 20),
             ("the number of fetches", self.fetches_max as u64, 1, 1 << 20),
             ("the number of fetches while fenced", self.fenced_fetches_max as u64, 1, 1 << 20),
+            // Those who wait for a head that another asked for would give up before it is given up.
+            (
+                "the time for a connection and a head, in milliseconds,",
+                millis(head_wait),
+                1,
+                millis(FOLLOW_TIMEOUT),
+            ),
         ];
         match ranges.into_iter().find(|(_, given, least, most)| !(least..=most).contains(&given)) {
             None => Ok(()),
             Some((what, given, least, most)) => Err(EdgeConfigError::OutOfRange { what, given, least, most }),
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -122,6 +135,10 @@ mod tests {
             let bad = EdgeConfig { name: name.into(), ..good.clone() };
             assert!(matches!(bad.check(), Err(EdgeConfigError::Name(_))), "{name}");
         }
+        let bad = EdgeConfig { head_timeout: Duration::from_secs(56), ..good.clone() };
+        let text =
+            "the time for a connection and a head, in milliseconds, is 61000; it must be from 1 to 60000";
+        assert_eq!(bad.check().unwrap_err().to_string(), text);
         let bad = EdgeConfig { object_bytes_max: good.memory_bytes + 1, ..good };
         assert!(bad.check().unwrap_err().to_string().starts_with("the largest stored content is"));
     }
