@@ -1,6 +1,8 @@
 //! What comes from the cache and what from the origin, as long as nothing is purged.
 
 use crate::world::{Client, HOST, OTHER_HOST, World, until};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 const MINUTE: &str = "cache-control: max-age=60\r\n";
 
@@ -23,6 +25,35 @@ async fn what_was_fetched_once_is_served_from_the_cache() {
         assert!(answer.has("date") && answer.has("via") && answer.has("eo-log-uuid"));
         assert!(!answer.has("cache-tag"), "tags are for the cache only");
     }
+}
+
+#[tokio::test]
+async fn a_copy_ages_and_goes_stale() {
+    static NOW_SECS: AtomicU64 = AtomicU64::new(1_000_000_000);
+    let wall = || SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECS.load(Ordering::SeqCst));
+    let mut world = World::at(wall, Some(Duration::from_secs(60)), |_| {}).await;
+    world.fetch("/a", "cache-control: max-age=60\r\netag: \"1\"\r\n", "one").await;
+    NOW_SECS.fetch_add(59, Ordering::SeqCst);
+    let answer = world.hit("/a").await;
+    assert_eq!(answer.field("age"), "59");
+    assert_eq!(answer.field("cache-status"), "e; hit; ttl=1; detail=\"seq=0\"");
+    NOW_SECS.fetch_add(1, Ordering::SeqCst);
+    let pending = world.get("/a");
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), "\"1\"");
+    asked.not_modified("").await;
+    assert_eq!(pending.await.field("age"), "0");
+    assert_eq!(world.hit("/a").await.field("age"), "0");
+}
+
+#[tokio::test]
+async fn a_new_configuration_counts_at_once() {
+    let mut world = World::start().await;
+    world.fetch("/a", MINUTE, "one").await;
+    world.control.send(feed::ToEdge::Zones { version: 2, zones: Vec::new() });
+    let gone =
+        tokio::time::timeout(crate::world::PATIENCE, async { while world.get("/a").await.status != 404 {} });
+    gone.await.unwrap();
 }
 
 #[tokio::test]
@@ -178,7 +209,7 @@ async fn many_requests_for_what_is_always_validated_are_a_few_fetches() {
     let deadline = tokio::time::Instant::now() + crate::world::PATIENCE;
     while !pending.iter().all(crate::world::Pending::is_finished) {
         assert!(tokio::time::Instant::now() < deadline, "in vain: all answers");
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
         while let Some(asked) = world.origin.try_next() {
             asked.reply("200 OK", fields, b"one").await;
         }

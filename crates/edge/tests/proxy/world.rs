@@ -96,6 +96,15 @@ impl World {
 
     /// An edge with such a lease and settings.
     pub(crate) async fn with(lease: Option<Duration>, change: impl FnOnce(&mut EdgeConfig)) -> Self {
+        Self::at(wall, lease, change).await
+    }
+
+    /// The same by a wall clock of the test's own.
+    pub(crate) async fn at(
+        wall: fn() -> SystemTime,
+        lease: Option<Duration>,
+        change: impl FnOnce(&mut EdgeConfig),
+    ) -> Self {
         let origin = Origin::start().await;
         let (accept, links) = mpsc::channel(1);
         let control = Control::start(links, zones(origin.address(), closed_port().await), lease);
