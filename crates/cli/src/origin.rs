@@ -14,7 +14,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// Parses `[http://|https://]HOST[:PORT]`. Without a scheme the edge talks as the client does.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "must read [http://|https://]HOST[:PORT], without a path".to_owned();
+        let wrong = || "must read [http://]HOST[:PORT], without a path".to_owned();
         let (protocol, rest) = if let Some(rest) = text.strip_prefix("http://") {
             (OriginProtocol::Http, rest)
         } else if let Some(rest) = text.strip_prefix("https://") {
@@ -23,6 +23,9 @@ impl Origin {
             (OriginProtocol::Follow, text)
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#']) {
+            return Err(wrong());
+        }
         let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
             let (host, after) = rest.split_once(']').ok_or_else(wrong)?;
             let port = if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or_else(wrong)?) };
@@ -74,6 +77,17 @@ mod tests {
         for wrong in ["", "http://", "http://a/b", "a:0", "a:65536", "a:", "[::1", "[::1]x", "ftp://a", "a b"]
         {
             check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn a_path_is_not_taken_for_a_bad_port() {
+        for text in ["http://127.0.0.1:9000/x", "http://a:80?q", "[::1]:80/x", "a:80#f"] {
+            assert_eq!(
+                Origin::parse(text),
+                Err("must read [http://]HOST[:PORT], without a path".to_owned()),
+                "{text}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `purge`: sends a purge, and waits until no edge answers with what it purged.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
@@ -89,7 +90,8 @@ enum Scope {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// What happens to cached copies: invalidate asks the origin whether they are still good, delete drops them
+    /// What happens to cached copies: invalidate asks the origin whether they are still good, delete drops them;
+    /// without it, URLs are deleted and all else is invalidated
     #[arg(long, value_parser = choice(PurgeMethod::ALL))]
     method: Option<PurgeMethod>,
     /// The zone's id or name; '*' for targets of several zones
@@ -146,8 +148,7 @@ pub(crate) fn run(args: &PurgeArgs, client: &Client<'_>, world: &mut World<'_>) 
     let created = client.call(&request)?;
     let json = args.common.json;
     if !json {
-        let accepted = if purge_type == PurgeType::PurgeAll { 1 } else { targets.len() };
-        print_created(accepted, &created.answer, world)?;
+        print_created(targets, &created.answer, world)?;
     }
     let waited = if options.wait { wait(&created.answer.job_id, deadline, client, world)? } else { None };
     if json {
@@ -177,6 +178,13 @@ fn zone_id(scope: &Scope, client: &Client<'_>) -> Result<String, Failure> {
         return zone::find_id(options.zone.as_deref(), client);
     }
     let zones = zone::fetch_all(client)?.answer.zones;
+    if let Scope::Url { targets, .. } | Scope::Prefix { targets, .. } = scope
+        && let Some(target) = targets.iter().find(|target| !target.contains("://"))
+    {
+        // Otherwise it would be looked for, and not found, as a host.
+        let text = format!("\"{target}\" is no URL; it begins with http:// or https://");
+        return Err(Failure::Usage(text));
+    }
     let found = match scope {
         Scope::Url { .. } | Scope::Prefix { .. } | Scope::Host { .. } => {
             let hosts: Vec<String> = targets.iter().map(|target| host_of(target)).collect();
@@ -200,12 +208,15 @@ fn host_of(target: &str) -> String {
 }
 
 fn print_created(
-    targets: usize,
+    targets: &[String],
     answer: &CreatePurgeTaskResponse,
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
-    let failed: usize = answer.failed_list.iter().map(|reason| reason.targets.len()).sum();
-    let accepted = text::counted(targets.saturating_sub(failed), "target");
+    let failed: BTreeSet<&String> = answer.failed_list.iter().flat_map(|reason| &reason.targets).collect();
+    // What failed may be a domain of a tag rather than a target, and what is named twice is one target.
+    let accepted: BTreeSet<&String> = targets.iter().filter(|target| !failed.contains(target)).collect();
+    let accepted = if targets.is_empty() { 1 } else { accepted.len() };
+    let accepted = text::counted(accepted, "target");
     writeln!(world.out, "accepted {accepted} as job {}", text::printable(&answer.job_id))?;
     for reason in &answer.failed_list {
         for target in &reason.targets {

@@ -134,6 +134,12 @@ fn list(args: &ListArgs, json: bool, client: &Client<'_>, world: &mut World<'_>)
         return Ok(Exit::Done);
     }
     print_tasks(&tasks.answer.tasks, world)?;
+    if tasks.answer.total_count == 0 {
+        writeln!(
+            world.err,
+            "no such tasks; without --job, those of the last 24 hours are looked at unless --since says more"
+        )?;
+    }
     let shown = tasks.answer.tasks.len() as i64 + args.offset;
     if tasks.answer.total_count > shown {
         let more = tasks.answer.total_count - shown;

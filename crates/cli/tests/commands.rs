@@ -312,6 +312,7 @@ fn the_zone_is_found_by_the_longest_name_that_covers_the_host() {
     check(&["purge", "all"], Err("zone-aaaaaaaaaaaa (example.com), zone-bbbbbbbbbbbb (shop.example.com)"));
     check(&["purge", "tag", "a"], Err("say which zone"));
     check(&["purge", "tag", "a", "--domain", "www.example.com"], Ok("zone-aaaaaaaaaaaa"));
+    check(&["purge", "url", "www.example.com/a"], Err("\"www.example.com/a\" is no URL"));
     check(&["purge", "all", "--zone", "shop.example.com"], Ok("zone-bbbbbbbbbbbb"));
     check(&["purge", "all", "--zone", "zone-cccccccccccc"], Ok("zone-cccccccccccc"));
     check(&["purge", "url", "http://a.test/", "--zone", "*"], Ok("*"));
@@ -343,6 +344,29 @@ fn each_way_to_end_has_its_exit_code() {
     let api = Api::start(answers);
     check(&api, arguments, 6, "not accepted: http://b.test/ (host outside the zone)");
     check(&api, arguments, 6, "accepted 1 target as job");
+}
+
+#[test]
+fn targets_are_counted_once_and_not_less_for_a_failed_domain_of_tags() {
+    let failed = json!([{ "Reason": "domain not valid", "Targets": ["b.test"] }]);
+    let api = Api::start(Answers::from([
+        ("DescribeZones", vec![zones(ONE)]),
+        ("CreatePurgeTask", vec![Ok(json!({ "JobId": "2job", "FailedList": failed }))]),
+    ]));
+    let arguments = ["purge", "tag", "news", "news", "--domain", "a.example.com", "--domain", "b.test"];
+    let outcome = run(&api, &arguments);
+    assert_eq!((outcome.exit, outcome.out.as_str()), (6, "accepted 1 target as job 2job\n"));
+}
+
+#[test]
+fn an_empty_list_of_tasks_is_said_to_be_empty() {
+    let api = Api::start(Answers::from([(
+        "DescribePurgeTasks",
+        vec![Ok(json!({ "TotalCount": 0, "Tasks": [] }))],
+    )]));
+    let outcome = run(&api, &["task", "list", "--job", "2job"]);
+    assert_eq!(outcome.exit, 0, "{outcome:?}");
+    assert!(outcome.err.starts_with("no such tasks"), "{outcome:?}");
 }
 
 #[test]
