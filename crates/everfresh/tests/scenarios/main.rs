@@ -8,6 +8,7 @@ mod parts;
 mod api;
 mod commands;
 mod crash;
+mod cut_off;
 mod process;
 mod purging;
 mod races;

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::parts::http::Answer;
 use crate::parts::nginx::Asked;
+use crate::parts::process::PATIENCE;
 use crate::parts::tccli::Tccli;
-use crate::parts::{Everfresh, Nginx, Sdk, Serve, everfresh::HOST};
+use crate::parts::{Everfresh, Nginx, Sdk, Serve, everfresh::HOST, http, until};
 
 /// Who sends a purge.
 #[derive(Clone, Copy, Debug)]
@@ -240,11 +241,9 @@ fn a_purge_by_tag_on_one_host_spares_the_other() {
     network.done(&["domain", "create", other, "--origin", &nginx.url()]);
     nginx.write("/tagged/both/a", "on both hosts\n");
     let hosts = [HOST, other];
-    let get = |host: &str| crate::parts::http::get(network.edges[0], host, "/tagged/both/a");
+    let get = |host: &str| http::get(network.edges[0], host, "/tagged/both/a");
     for host in hosts {
-        crate::parts::until(crate::parts::process::PATIENCE, "the domain should reach the edge", || {
-            (get(host).eo() == "HIT").then_some(())
-        });
+        until(PATIENCE, "the domain should reach the edge", || (get(host).eo() == "HIT").then_some(()));
     }
     let created = sdk.accepted(
         "CreatePurgeTask",
@@ -277,5 +276,48 @@ fn a_purged_url_is_found_however_it_is_written() {
         );
         sdk.wait(&network.zone_id, created["JobId"].as_str().unwrap());
         assert_eq!(network.get(0, asked_as).eo(), if matches { "MISS" } else { "HIT" }, "{target}");
+    }
+}
+
+#[test]
+fn one_call_may_purge_in_several_zones() {
+    let nginx = Nginx::start();
+    let network = Serve::new(&nginx.url()).start();
+    let mut sdk = Sdk::start(&network);
+    let other = "www.other.test";
+    network.done(&["zone", "create", "other.test"]);
+    network.done(&["domain", "create", other, "--origin", &nginx.url()]);
+    nginx.write("/a", "in both zones\n");
+    let hosts = [HOST, other];
+    let get = |host: &str| http::get(network.edges[1], host, "/a");
+    for host in hosts {
+        until(PATIENCE, "the domain should reach the edge", || (get(host).eo() == "HIT").then_some(()));
+    }
+    let targets = hosts.map(|host| format!("http://{host}/a"));
+    let purge = json!({"ZoneId": "*", "Type": "purge_url", "Targets": targets});
+    let created = sdk.accepted("CreatePurgeTask", purge);
+    let tasks = sdk.wait("*", created["JobId"].as_str().unwrap());
+    assert_eq!(tasks.len(), 2, "{tasks:?}");
+    assert_eq!(hosts.map(|host| get(host).eo()), ["MISS", "MISS"]);
+    let refused = sdk.refused("CreatePurgeTask", json!({"ZoneId": "*", "Type": "purge_all"}));
+    assert!(refused.code.starts_with("InvalidParameter"), "{refused:?}");
+}
+
+#[test]
+fn without_a_method_each_type_has_its_own() {
+    let network = Serve::new("http://127.0.0.1:1").edges(1).start();
+    let mut sdk = Sdk::start(&network);
+    for (kind, target, method) in [
+        ("purge_url", "http://www.example.com/a", "delete"),
+        ("purge_prefix", "http://www.example.com/a/", "invalidate"),
+        ("purge_host", "www.example.com", "invalidate"),
+        ("purge_cache_tag", "news", "invalidate"),
+        ("purge_all", "", "invalidate"),
+    ] {
+        let targets: Vec<_> = Some(target).into_iter().filter(|target| !target.is_empty()).collect();
+        let purge = json!({"ZoneId": network.zone_id, "Type": kind, "Targets": targets});
+        let created = sdk.accepted("CreatePurgeTask", purge);
+        let tasks = sdk.wait(&network.zone_id, created["JobId"].as_str().unwrap());
+        assert_eq!(tasks[0]["Method"], method, "{kind}: {tasks:?}");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -197,13 +197,12 @@ impl Everfresh {
         let mut process = Process::spawn(&mut command, "cargo builds it");
         let line = first_line(&mut process).expect("the edge should say that it is ready");
         let (_, address) = line.trim_end().rsplit_once("http://").unwrap_or_else(|| panic!("{line:?}"));
-        Edge { address: address.parse().unwrap(), _process: process }
+        Edge { address: address.parse().unwrap(), process }
     }
 
     /// Asks it to end.
     pub(crate) fn terminate(&self) {
-        let id = i32::try_from(self.process.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(id.expect("a process has an id"), Signal::TERM).unwrap();
+        self.process.signal(Signal::TERM);
     }
 
     /// Ends it at once, as a crash does.
@@ -228,7 +227,19 @@ impl Everfresh {
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) address: SocketAddr,
-    _process: Process,
+    process: Process,
+}
+
+impl Edge {
+    /// Stops it where it is, as a machine does that is suspended.
+    pub(crate) fn sleep(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn wake_up(&self) {
+        self.process.signal(Signal::CONT);
+    }
 }
 
 impl Drop for Everfresh {

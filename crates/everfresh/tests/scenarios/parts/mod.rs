@@ -9,7 +9,7 @@ pub(crate) mod process;
 pub(crate) mod sdk;
 pub(crate) mod tccli;
 
-pub(crate) use everfresh::{Everfresh, Serve};
+pub(crate) use everfresh::{Edge, Everfresh, Serve};
 pub(crate) use held_origin::HeldOrigin;
 pub(crate) use nginx::Nginx;
 pub(crate) use process::until;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 /// How long anything may take that takes a moment on a machine with nothing else to do.
@@ -44,6 +45,11 @@ impl Process {
             Ok(child) => Self { child },
             Err(error) => panic!("cannot start {:?}: {error}; {install}", command.get_program()),
         }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(id.expect("a process has an id"), signal).unwrap();
     }
 
     /// How it ended, if it has.
