@@ -124,10 +124,11 @@ impl Api {
                 }
             }
         };
-        Router::new().route("/healthz", get(healthz)).fallback(move |request: http::Request<Body>| {
+        let call = move |request: http::Request<Body>| {
             let api = Arc::clone(&self);
             async move { api.handle(request).await }
-        })
+        };
+        Router::new().route("/healthz", get(healthz).fallback(call.clone())).fallback(call)
     }
 
     /// One request, whatever it is, to its answer.
@@ -152,6 +153,10 @@ impl Api {
             }
         };
         let mut response = Response::new(Body::from(answer));
+        if head.method == http::Method::CONNECT {
+            // The one exception: a 200 would open a tunnel and carry no body (RFC 9110 §9.3.6).
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(envelope::CONTENT_TYPE));
         if let Some(trace_id) = trace_id {

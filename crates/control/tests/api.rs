@@ -40,6 +40,7 @@ async fn whatever_comes_in_the_answer_has_its_form() {
         (http_request("GET /nowhere HTTP/1.1", std::slice::from_ref(&host), b""), "InvalidRequest"),
         (http_request("PUT / HTTP/1.1", std::slice::from_ref(&host), b"{}"), "UnsupportedProtocol"),
         (http_request("DELETE /x HTTP/1.1", std::slice::from_ref(&host), b""), "UnsupportedProtocol"),
+        (http_request("PUT /healthz HTTP/1.1", std::slice::from_ref(&host), b""), "UnsupportedProtocol"),
         (http_request("POST / HTTP/1.1", &[host.clone(), action.clone()], b"{}"), "MissingParameter"),
         (
             http_request("POST / HTTP/1.1", &[host.clone(), action, skip], b"{}"),
@@ -66,6 +67,18 @@ async fn whatever_comes_in_the_answer_has_its_form() {
     // Beyond what HTTP itself is read up to, the answer is HTTP's own.
     let headers: Vec<_> = (0..200).map(|_| ("X-Many", "x".to_owned())).collect();
     assert_eq!(world.exchange(&http_request("GET / HTTP/1.1", &headers, b"")).await.status, 431);
+}
+
+#[tokio::test]
+async fn connect_is_not_told_that_its_tunnel_stands() {
+    let world = World::start(unlimited()).await;
+    let host = ("Host", "a.test:443".to_owned());
+    let raw = world.exchange(&http_request("CONNECT a.test:443 HTTP/1.1", &[host], b"")).await;
+    assert_eq!(raw.status, 405);
+    assert_eq!(raw.header("content-type"), Some("application/json"));
+    assert!(
+        matches!(Answer::read(&raw.body), Ok(Answer::Failure { code, .. }) if code == "UnsupportedProtocol")
+    );
 }
 
 #[tokio::test]
