@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::parts::process::PATIENCE;
 use crate::parts::{Nginx, Sdk, Serve, http, until};
 
-/// What the issue of a signal may take on an idle process.
+/// How long an idle process may take to end.
 const STOP: Duration = Duration::from_secs(1);
 
 #[test]

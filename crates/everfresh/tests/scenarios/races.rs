@@ -219,6 +219,9 @@ fn requests_for_one_object_share_one_fetch() {
     first.answer(NEW, "new");
     let answers: Vec<_> = requests.into_iter().map(|request| request.join().unwrap()).collect();
     assert!(answers.iter().all(|answer| answer.text() == "new"), "{answers:?}");
-    assert_eq!(answers.iter().filter(|answer| answer.says("collapsed")).count(), 7, "{answers:?}");
+    // On a loaded machine some may come after the answer: those are hits.
+    let shared = |answer: &&Answer| answer.says("collapsed") || answer.eo() == "HIT";
+    assert_eq!(answers.iter().filter(shared).count(), 7, "{answers:?}");
+    assert!(answers.iter().any(|answer| answer.says("collapsed")), "{answers:?}");
     assert!(race.origin.is_idle());
 }

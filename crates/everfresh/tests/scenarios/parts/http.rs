@@ -45,10 +45,10 @@ pub(crate) fn get(address: SocketAddr, host: &str, target: &str) -> Answer {
     send(address, &request(host, target))
 }
 
-/// GETs a target on a thread of its own.
+/// Sends a GET at once, and reads its answer on a thread of its own.
 pub(crate) fn get_meanwhile(address: SocketAddr, host: &str, target: &str) -> JoinHandle<Answer> {
-    let request = request(host, target);
-    std::thread::spawn(move || send(address, &request))
+    let open = Open::get(address, host, target);
+    std::thread::spawn(move || open.finish())
 }
 
 /// A request whose answer is read in two steps.
@@ -75,7 +75,8 @@ impl Open {
 
     /// Reads the rest.
     pub(crate) fn finish(mut self) -> Answer {
-        self.stream.read_to_end(&mut self.bytes).unwrap();
+        let read = self.stream.read_to_end(&mut self.bytes);
+        read.unwrap_or_else(|error| panic!("{error} after {:?}", String::from_utf8_lossy(&self.bytes)));
         parse(&self.bytes)
     }
 }
@@ -93,10 +94,7 @@ fn request(host: &str, target: &str) -> String {
 
 /// Sends bytes, and reads what comes until the other side closes.
 pub(crate) fn send(address: SocketAddr, request: &str) -> Answer {
-    let mut stream = connect(address, request);
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("{error} after {request:?}"));
-    parse(&bytes)
+    Open { stream: connect(address, request), bytes: Vec::new() }.finish()
 }
 
 fn parse(bytes: &[u8]) -> Answer {

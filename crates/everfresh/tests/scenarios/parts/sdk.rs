@@ -1,7 +1,6 @@
 //! The official Python SDK, in a process of its own that makes one call after the other.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use super::everfresh::Everfresh;
 use super::process::{PATIENCE, Process, until, virtual_environment};
 
-/// How long the SDK may say nothing of a call's end; its own limit is a minute.
+/// The program that makes the calls.
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/sdk.py");
 
 /// An SDK with a profile.
@@ -44,7 +43,7 @@ impl Sdk {
 
     pub(crate) fn with_profile(profile: Value) -> Self {
         let mut command = Command::new(virtual_environment().join("bin/python"));
-        command.arg(Path::new(CLIENT)).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(CLIENT).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process =
             Process::spawn(&mut command, "run `make test`, which installs the official clients");
         let stdin = process.child.stdin.take().unwrap();
