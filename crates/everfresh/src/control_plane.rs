@@ -30,7 +30,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
 pub(crate) struct ControlPlane {
     pub(crate) store: Store,
     pub(crate) network: Network,
-    pub(crate) key: FirstKey,
+    /// The key of the environment.
+    environment_key: Option<String>,
     /// `http://…` or `https://…`.
     pub(crate) endpoint: String,
     pub(crate) feed: Option<SocketAddr>,
@@ -72,7 +73,7 @@ impl ControlPlane {
             tls::check_plain_text(feed, args.allow_plain_text).context("--feed-listen")?;
         }
         let store = data::open(args, environment).await?;
-        let key = data::first_key(&store, environment, unix_ms(wall_clock())).await?;
+        let environment_key = data::environment_key(&store, environment, unix_ms(wall_clock())).await?;
         let (shutdown, down) = watch::channel(false);
         let settings =
             NetworkSettings { lease: args.lease, boot_clock: Clocks::with_wall(wall_clock).boot, wall_clock };
@@ -109,7 +110,15 @@ impl ControlPlane {
                 Some(address)
             }
         };
-        Ok(Self { store, network, key, endpoint, feed, api, recorder: recorder_task, shutdown })
+        Ok(Self { store, network, environment_key, endpoint, feed, api, recorder: recorder_task, shutdown })
+    }
+
+    /// The key to use: of the environment, known, or new. The last step of a start, right before it is shown.
+    pub(crate) async fn first_key(&self, now_ms: i64) -> anyhow::Result<FirstKey> {
+        match &self.environment_key {
+            Some(secret_id) => Ok(FirstKey { secret_id: secret_id.clone(), made: None }),
+            None => data::first_key(&self.store, now_ms).await,
+        }
     }
 
     /// Ends everything: requests under way first, the database last.
@@ -134,13 +143,14 @@ pub(crate) fn run(
         let signals = Signals::listen()?;
         let control =
             ControlPlane::start(&args.control, environment, wall_clock, Arc::new(|| Ok(()))).await?;
+        let key = control.first_key(unix_ms(wall_clock())).await?;
         let mut out = std::io::stdout().lock();
         if args.control.json {
             let line = json!({
                 "api": control.endpoint,
                 "feed": control.feed.map(|address| address.to_string()),
-                "secret_id": control.key.secret_id,
-                "secret_key": control.key.made,
+                "secret_id": key.secret_id,
+                "secret_key": key.made,
             });
             writeln!(out, "{line}")?;
         } else {
@@ -152,7 +162,7 @@ pub(crate) fn run(
                 writeln!(out, "\nAn edge joins with:")?;
                 writeln!(out, "  everfresh edge --control {feed} --token-file {}", token.display())?;
             }
-            print_key(&mut out, &control.key)?;
+            print_key(&mut out, &key)?;
         }
         out.flush()?;
         drop(out);

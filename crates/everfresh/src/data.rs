@@ -51,28 +51,21 @@ pub(crate) async fn open(args: &ControlPlaneArgs, environment: Environment<'_>) 
     Ok(Store::open(options).await?)
 }
 
-/// The key of the environment, or at the very first start a new one.
-pub(crate) async fn first_key(
+/// Takes in the key of the environment, if it has one, and says which.
+pub(crate) async fn environment_key(
     store: &Store,
     environment: Environment<'_>,
     now_ms: i64,
-) -> anyhow::Result<FirstKey> {
+) -> anyhow::Result<Option<String>> {
     match (environment("EVERFRESH_SECRET_ID"), environment("EVERFRESH_SECRET_KEY")) {
         (Some(secret_id), Some(secret_key)) => {
             store
                 .import_key(&secret_id, &secret_key, "from the environment", now_ms)
                 .await
                 .context("the key in EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY")?;
-            Ok(FirstKey { secret_id, made: None })
+            Ok(Some(secret_id))
         }
-        (None, None) => {
-            let known = store.keys().await?;
-            if let Some(key) = known.iter().find(|key| key.enabled) {
-                return Ok(FirstKey { secret_id: key.secret_id.clone(), made: None });
-            }
-            let key = store.create_key("made at the first start", now_ms).await?;
-            Ok(FirstKey { secret_id: key.info.secret_id, made: Some(key.secret_key.reveal().to_owned()) })
-        }
+        (None, None) => Ok(None),
         (Some(_), None) => {
             bail!("EVERFRESH_SECRET_ID is set and EVERFRESH_SECRET_KEY is not: set both or neither")
         }
@@ -80,6 +73,18 @@ pub(crate) async fn first_key(
             bail!("EVERFRESH_SECRET_KEY is set and EVERFRESH_SECRET_ID is not: set both or neither")
         }
     }
+}
+
+/// A key that can be used: a known one, or at the very first start a new one.
+///
+/// Its secret is shown once, so that it must be made when nothing can fail any more before that.
+pub(crate) async fn first_key(store: &Store, now_ms: i64) -> anyhow::Result<FirstKey> {
+    let known = store.keys().await?;
+    if let Some(key) = known.iter().find(|key| key.enabled) {
+        return Ok(FirstKey { secret_id: key.secret_id.clone(), made: None });
+    }
+    let key = store.create_key("made at the first start", now_ms).await?;
+    Ok(FirstKey { secret_id: key.info.secret_id, made: Some(key.secret_key.reveal().to_owned()) })
 }
 
 /// The token that edges of other processes present: of the file, or made.

@@ -117,8 +117,8 @@ impl Demo {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let zone_id = served.site.as_ref().context("the site was asked for")?.zone_id.to_string();
-        let secret_key = served.control.key.made.clone().context("an empty directory has no key")?;
-        let secret = (served.control.key.secret_id.clone(), secret_key);
+        let secret_key = served.key.made.clone().context("an empty directory has no key")?;
+        let secret = (served.key.secret_id.clone(), secret_key);
         let tccli = args.tccli.clone();
         Ok(Self { origin, served, far_edge, tccli, home, zone_id, secret, wall_clock, checks: 0 })
     }

@@ -2,7 +2,7 @@
 
 use crate::args::ServeArgs;
 use crate::control_plane::{ControlPlane, Signals, print_key, runtime, unix_ms};
-use crate::data::{self, Environment, Site};
+use crate::data::{self, Environment, FirstKey, Site};
 use crate::edge_process;
 use anyhow::Context;
 use control::api::Readiness;
@@ -29,6 +29,7 @@ type Question = Box<dyn Fn() -> bool + Send + Sync>;
 /// A control plane with edges.
 pub(crate) struct Served {
     pub(crate) control: ControlPlane,
+    pub(crate) key: FirstKey,
     pub(crate) site: Option<Site>,
     /// The first domains that are served, and how many there are.
     domains: (Vec<String>, usize),
@@ -76,7 +77,8 @@ impl Served {
         tokio::time::timeout(READY_TIMEOUT, ready).await.context(
             "the edges got no configuration and lease from the control plane of their own process",
         )?;
-        Ok(Self { control, site, domains, edges })
+        let key = control.first_key(unix_ms(wall_clock())).await?;
+        Ok(Self { control, key, site, domains, edges })
     }
 
     /// Ends edges first, so that they give up their leases while the control plane still listens.
@@ -123,8 +125,8 @@ fn print_json(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
         "feed": served.control.feed.map(|address| address.to_string()),
         "zone_id": served.site.as_ref().map(|site| site.zone_id.to_string()),
         "domain": served.site.as_ref().map(|site| site.domain.to_string()),
-        "secret_id": served.control.key.secret_id,
-        "secret_key": served.control.key.made,
+        "secret_id": served.key.secret_id,
+        "secret_key": served.key.made,
     });
     writeln!(out, "{line}")
 }
@@ -149,8 +151,8 @@ fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         writeln!(out, "  serves  {shown}{more}")?;
     }
-    print_key(out, &control.key)?;
-    if control.key.made.is_none() {
+    print_key(out, &served.key)?;
+    if served.key.made.is_none() {
         writeln!(out, "\nSet EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY to that key to use the client.")?;
     }
     if control.endpoint != "http://127.0.0.1:8090" {

@@ -1,7 +1,7 @@
 //! Starting, ending and starting again.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::json;
@@ -116,4 +116,29 @@ fn an_edge_in_another_process_follows_and_purges_wait_for_it() {
     assert_eq!(get().eo(), "MISS");
     assert_eq!(nginx.asked().len(), 1);
     assert_eq!(get().eo(), "HIT");
+}
+
+#[test]
+fn a_start_that_fails_does_not_keep_the_first_secret_to_itself() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().join("data");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let serve = |origin| Serve::new(origin).data(&data).without_key();
+    let good_origin = "http://127.0.0.1:1";
+    let failing = [
+        serve(good_origin).api_listen(&taken),
+        serve(good_origin).more(&["--listen", &taken]),
+        serve("https://127.0.0.1:1"),
+    ];
+    for attempt in failing {
+        let ended = attempt.try_start().unwrap_err();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+    }
+    let network = serve(good_origin).start();
+    assert!(
+        network.ready["secret_key"].is_string(),
+        "shown by the first start that works: {}",
+        network.ready
+    );
 }
