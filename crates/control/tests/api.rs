@@ -454,6 +454,9 @@ async fn zones_and_domains_are_kept_listed_and_deleted() {
     let list = json!({ "ZoneId": zone, "Filters": [{ "Name": "origin", "Values": ["::1"] }] });
     let found = world.call_ok("DescribeAccelerationDomains", list).await;
     assert_eq!(found["TotalCount"], 1);
+    let part = json!([{ "Name": "domain-name", "Values": ["www"], "Fuzzy": true }]);
+    let none = world.call_ok("DescribeAccelerationDomains", json!({ "ZoneId": zone, "Filters": part })).await;
+    assert_eq!(none["TotalCount"], 0, "no filter of this operation heeds Fuzzy");
     let domain = &found["AccelerationDomains"][0];
     assert_eq!((&domain["DomainName"], &domain["HttpOriginPort"]), (&json!("www.a.test"), &json!(9000)));
     assert_eq!(domain["OriginDetail"]["HostHeader"], "www.a.test");

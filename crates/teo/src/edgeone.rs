@@ -542,7 +542,8 @@ shape! {
         origin_type "OriginType": OriginType, required;
         /// Its address: IPv4, IPv6 or a name.
         origin "Origin": String, required .bytes(NAME_BYTES_MAX);
-        /// Its stand-in; kept and answered, though edges do not turn to it.
+        /// The group of stand-ins. Heeded with OriginType ORIGIN_GROUP only, so that here it is kept and answered but
+        /// edges do not turn to it.
         backup_origin "BackupOrigin": String, optional .bytes(NAME_BYTES_MAX);
         /// Whether a bucket is private.
         private_access "PrivateAccess": Switch, optional;

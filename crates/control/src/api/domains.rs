@@ -19,10 +19,10 @@ use tracing::info;
 use zone::{HostName, OriginProtocol};
 
 const FILTERS: [Known; 6] = [
-    Known { name: "domain-name", several: true, fuzzy: true },
+    Known { name: "domain-name", several: true, fuzzy: false },
     Known { name: "origin-type", several: true, fuzzy: false },
-    Known { name: "origin", several: true, fuzzy: true },
-    Known { name: "backup-origin", several: true, fuzzy: true },
+    Known { name: "origin", several: true, fuzzy: false },
+    Known { name: "backup-origin", several: true, fuzzy: false },
     Known { name: "domain-cname", several: true, fuzzy: false },
     Known { name: "share-cname", several: true, fuzzy: false },
 ];
