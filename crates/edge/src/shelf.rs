@@ -96,8 +96,8 @@ impl Hasher for KeyIsHash {
 impl Shelf {
     /// A store of at most `memory_bytes`, whose largest object has `object_bytes_max`. `hash_key` should be random.
     pub(crate) fn new(memory_bytes: u64, object_bytes_max: u64, hash_key: [u8; 16]) -> Self {
-        // An object must fit into one shard; the library doubles or halves the number as it likes.
-        let shards = usize::try_from(memory_bytes / object_bytes_max.max(1) / 4).unwrap_or(1).clamp(1, 64);
+        // The largest object must fit into one shard, twice; the library rounds the number of shards as it likes.
+        let shards = usize::try_from(memory_bytes / object_bytes_max.max(1) / 2).unwrap_or(1).clamp(1, 64);
         let items = usize::try_from(memory_bytes / TYPICAL_OBJECT_BYTES).unwrap_or(usize::MAX).max(64);
         let options = OptionsBuilder::new()
             .shards(shards)
