@@ -162,14 +162,24 @@ async fn disabled_keys_are_refused() {
 
 /// One row per way to go wrong: operation, parameters (`ZONE` stands for the zone's id), code, and a part of the
 /// message.
+async fn check_refusals(world: &World, zone: &str, cases: &[(&str, Value, &str, &str)]) {
+    for (action, parameters, code, part) in cases {
+        let parameters = parameters.to_string().replace("\"ZONE\"", &format!("\"{zone}\""));
+        let answer = world.call_with(&world.signer(), action, parameters.as_bytes()).await;
+        let Answer::Failure { code: found, message, .. } = &answer else {
+            panic!("{action} {parameters}: {answer:?}")
+        };
+        assert_eq!(found, code, "{action} {parameters}: {message}");
+        assert!(message.contains(part), "{action} {parameters}: {message}");
+    }
+}
+
 #[tokio::test]
 async fn malformed_calls_are_told_what_is_wrong() {
     let (world, zone) = World::with_zone(unlimited()).await;
     let purge = "CreatePurgeTask";
     let tasks = "DescribePurgeTasks";
-    let domain = "CreateAccelerationDomain";
     let long = format!("http://www.a.test/{}", "x".repeat(4096));
-    let origin = || json!({ "OriginType": "IP_DOMAIN", "Origin": "127.0.0.1" });
     let filter = |name: &str, values: &[&str]| json!([{ "Name": name, "Values": values }]);
     let many: Vec<String> = (0..21).map(|i| i.to_string()).collect();
     let targets: Vec<String> = (0..101).map(|i| format!("tag{i}")).collect();
@@ -209,6 +219,28 @@ async fn malformed_calls_are_told_what_is_wrong() {
         (tasks, json!({ "Offset": -1 }), "InvalidParameter", "Offset"),
         (tasks, json!({ "ZoneId": "zone-000000000000", "Filters": filter("job-id", &["x"]) }), "InvalidParameter.ZoneNotFound", "zone-000000000000"),
         ("DescribeContentQuota", json!({ "ZoneId": "zone-000000000000" }), "InvalidParameter.ZoneNotFound", "zone-000000000000"),
+        ("DescribeJobProgress", json!({ "JobId": "000000000000" }), "ResourceNotFound", "000000000000"),
+        ("DescribeJobProgress", json!({ "JobId": "x", "WaitMilliseconds": 60001 }), "InvalidParameter", "WaitMilliseconds"),
+        ("ModifyContentQuota", json!({ "ZoneId": "ZONE", "Type": "purge_url" }), "MissingParameter", "Batch"),
+    ];
+    check_refusals(&world, &zone, &cases).await;
+    for (body, code) in
+        [("[]", "InvalidParameter"), ("{", "InvalidParameter"), ("\u{fffd}", "InvalidParameter")]
+    {
+        let answer = world.call_with(&world.signer(), purge, body.as_bytes()).await;
+        assert_eq!(refusal_code(&answer), code, "{body}");
+    }
+    assert_eq!(world.store.log_head().await.unwrap().head, purge::PurgeSeq::ZERO, "nothing was recorded");
+}
+
+#[tokio::test]
+async fn malformed_configuration_is_told_what_is_wrong() {
+    let (world, zone) = World::with_zone(unlimited()).await;
+    let domain = "CreateAccelerationDomain";
+    let origin = || json!({ "OriginType": "IP_DOMAIN", "Origin": "127.0.0.1" });
+    let filter = |name: &str, values: &[&str]| json!([{ "Name": name, "Values": values }]);
+    #[rustfmt::skip]
+    let cases = [
         ("CreateZone", json!({ "ZoneName": "a.test" }), "ResourceInUse.Cname", "a.test"),
         ("CreateZone", json!({ "ZoneName": "test" }), "InvalidParameterValue.ZoneNameInvalid", "label"),
         ("CreateZone", json!({ "ZoneName": "127.0.0.1" }), "InvalidParameterValue.ZoneNameInvalid", "address"),
@@ -235,26 +267,8 @@ async fn malformed_calls_are_told_what_is_wrong() {
         ("ModifyAccelerationDomain", json!({ "ZoneId": "ZONE", "DomainName": "x.a.test" }), "ResourceUnavailable.DomainNotFound", "x.a.test"),
         ("DeleteAccelerationDomains", json!({ "ZoneId": "ZONE", "DomainNames": ["www.a.test", "x.a.test"] }), "ResourceUnavailable.DomainNotFound", "x.a.test"),
         ("DeleteAccelerationDomains", json!({ "ZoneId": "ZONE", "DomainNames": [] }), "MissingParameter", "DomainNames"),
-        ("DescribeJobProgress", json!({ "JobId": "000000000000" }), "ResourceNotFound", "000000000000"),
-        ("DescribeJobProgress", json!({ "JobId": "x", "WaitMilliseconds": 60001 }), "InvalidParameter", "WaitMilliseconds"),
-        ("ModifyContentQuota", json!({ "ZoneId": "ZONE", "Type": "purge_url" }), "MissingParameter", "Batch"),
     ];
-    for (action, parameters, code, part) in cases {
-        let parameters = parameters.to_string().replace("\"ZONE\"", &format!("\"{zone}\""));
-        let answer = world.call_with(&world.signer(), action, parameters.as_bytes()).await;
-        let Answer::Failure { code: found, message, .. } = &answer else {
-            panic!("{action} {parameters}: {answer:?}")
-        };
-        assert_eq!(found, code, "{action} {parameters}: {message}");
-        assert!(message.contains(part), "{action} {parameters}: {message}");
-    }
-    for (body, code) in
-        [("[]", "InvalidParameter"), ("{", "InvalidParameter"), ("\u{fffd}", "InvalidParameter")]
-    {
-        let answer = world.call_with(&world.signer(), purge, body.as_bytes()).await;
-        assert_eq!(refusal_code(&answer), code, "{body}");
-    }
-    assert_eq!(world.store.log_head().await.unwrap().head, purge::PurgeSeq::ZERO, "nothing was recorded");
+    check_refusals(&world, &zone, &cases).await;
 }
 
 #[tokio::test]
