@@ -41,79 +41,63 @@ fn every_signature_and_http_method_of_the_sdk_is_understood() {
     }
 }
 
-#[test]
-fn refusals_surface_with_their_code_in_the_sdk() {
-    let network = network();
-    let mut sdk = Sdk::start(&network);
-    let zone_id = network.zone_id.as_str();
-    let purge = |kind: &str, targets: Value| json!({"ZoneId": zone_id, "Type": kind, "Targets": targets});
-    let many_tags: Vec<_> = (0..101).map(|number| format!("tag-{number}")).collect();
-    let long = format!("http://www.example.com/{}", "a".repeat(4096));
-    let far = json!({"ZoneId": zone_id, "StartTime": "2026-01-01T00:00:00Z", "EndTime": "2026-01-09T00:00:00+08:00"});
-    for (action, parameters, code, says) in [
-        (
-            "CreatePurgeTask",
-            purge("purge_url", json!(["www.example.com/a"])),
-            "InvalidParameter.Target",
-            "www.example.com/a",
-        ),
-        (
-            "CreatePurgeTask",
-            purge("purge_url", json!(["http://www.example.com/a#b"])),
-            "InvalidParameter.Target",
-            "#",
-        ),
-        (
-            "CreatePurgeTask",
-            purge("purge_prefix", json!(["http://www.example.com/a/?b"])),
-            "InvalidParameter.Target",
-            "query",
-        ),
-        (
-            "CreatePurgeTask",
-            purge("purge_host", json!(["*.example.com"])),
-            "InvalidParameter.Target",
-            "*.example.com",
-        ),
-        ("CreatePurgeTask", purge("purge_url", json!([])), "InvalidParameter.Target", "purge_url"),
-        ("CreatePurgeTask", purge("purge_url", json!([long])), "InvalidParameter.LengthExceedsLimit", "4096"),
-        (
-            "CreatePurgeTask",
-            purge("purge_url", json!(["http://www.elsewhere.test/a"])),
-            "InvalidParameter.DomainNotFound",
-            "elsewhere",
-        ),
-        ("CreatePurgeTask", purge("purge_cache_tag", json!(many_tags)), "LimitExceeded.BatchQuota", "100"),
-        ("CreatePurgeTask", purge("purge_some", json!([])), "InvalidParameter", "purge_all"),
-        (
-            "CreatePurgeTask",
-            json!({"ZoneId": "zone-000000000000", "Type": "purge_all"}),
-            "InvalidParameter.ZoneNotFound",
-            "zone-000000000000",
-        ),
-        ("CreatePurgeTask", json!({"Type": "purge_all"}), "MissingParameter", "ZoneId"),
-        ("DescribePurgeTasks", json!({"ZoneId": zone_id}), "InvalidParameter.ParameterError", "job-id"),
-        ("DescribePurgeTasks", far, "InvalidParameter.ParameterError", "7 days"),
-        (
-            "DescribePurgeTasks",
-            json!({"Filters": [{"Name": "colour", "Values": ["red"]}]}),
-            "InvalidParameter.InvalidFilterName",
-            "colour",
-        ),
-        ("DescribeZones", json!({"Limit": 101}), "InvalidParameter", "100"),
-        (
-            "DescribeContentQuota",
-            json!({"ZoneId": "zone-000000000000"}),
-            "InvalidParameter.ZoneNotFound",
-            "zone-000000000000",
-        ),
-        ("DescribeSecurityPolicy", json!({"ZoneId": zone_id}), "InvalidAction", "DescribeSecurityPolicy"),
-    ] {
+/// A call that is refused: its action and parameters, the code, and a part of the message.
+type Refusal<'r> = (&'r str, Value, &'r str, &'r str);
+
+fn check_refusals(sdk: &mut Sdk, refusals: &[Refusal<'_>]) {
+    for (action, parameters, code, says) in refusals {
         let refused = sdk.refused(action, parameters.clone());
-        assert_eq!(refused.code, code, "{action} {parameters}: {refused:?}");
+        assert_eq!(refused.code, *code, "{action} {parameters}: {refused:?}");
         assert!(refused.message.contains(says), "{action} {parameters}: {refused:?}");
         assert_eq!(refused.request_id.len(), 36, "{refused:?}");
     }
+}
+
+#[test]
+fn refused_purges_surface_with_their_code_in_the_sdk() {
+    let network = network();
+    let zone_id = network.zone_id.as_str();
+    let many_tags: Vec<_> = (0..101).map(|number| format!("tag-{number}")).collect();
+    let long = format!("http://www.example.com/{}", "a".repeat(4096));
+    let refusals = [
+        ("purge_url", json!(["www.example.com/a"]), "InvalidParameter.Target", "www.example.com/a"),
+        ("purge_url", json!(["http://www.example.com/a#b"]), "InvalidParameter.Target", "#"),
+        ("purge_prefix", json!(["http://www.example.com/a/?b"]), "InvalidParameter.Target", "query"),
+        ("purge_host", json!(["*.example.com"]), "InvalidParameter.Target", "*.example.com"),
+        ("purge_url", json!([]), "InvalidParameter.Target", "purge_url"),
+        ("purge_url", json!([long]), "InvalidParameter.LengthExceedsLimit", "4096"),
+        ("purge_url", json!(["http://www.elsewhere.test/a"]), "InvalidParameter.DomainNotFound", "elsewhere"),
+        ("purge_cache_tag", json!(many_tags), "LimitExceeded.BatchQuota", "100"),
+        ("purge_some", json!([]), "InvalidParameter", "purge_all"),
+    ];
+    let call = |(kind, targets, code, says)| {
+        ("CreatePurgeTask", json!({"ZoneId": zone_id, "Type": kind, "Targets": targets}), code, says)
+    };
+    check_refusals(&mut Sdk::start(&network), &refusals.map(call));
+}
+
+#[test]
+fn other_refusals_surface_with_their_code_in_the_sdk() {
+    let network = network();
+    let mut sdk = Sdk::start(&network);
+    let (zone_id, unknown) = (network.zone_id.as_str(), "zone-000000000000");
+    let no_zone = "InvalidParameter.ZoneNotFound";
+    let (start, end) = ("2026-01-01T00:00:00Z", "2026-01-09T00:00:00+08:00");
+    let far = json!({"ZoneId": zone_id, "StartTime": start, "EndTime": end});
+    let colour = json!({"Filters": [{"Name": "colour", "Values": ["red"]}]});
+    check_refusals(
+        &mut sdk,
+        &[
+            ("CreatePurgeTask", json!({"ZoneId": unknown, "Type": "purge_all"}), no_zone, unknown),
+            ("CreatePurgeTask", json!({"Type": "purge_all"}), "MissingParameter", "ZoneId"),
+            ("DescribePurgeTasks", json!({"ZoneId": zone_id}), "InvalidParameter.ParameterError", "job-id"),
+            ("DescribePurgeTasks", far, "InvalidParameter.ParameterError", "7 days"),
+            ("DescribePurgeTasks", colour, "InvalidParameter.InvalidFilterName", "colour"),
+            ("DescribeZones", json!({"Limit": 101}), "InvalidParameter", "100"),
+            ("DescribeContentQuota", json!({"ZoneId": unknown}), no_zone, unknown),
+            ("DescribeSecurityPolicy", json!({"ZoneId": zone_id}), "InvalidAction", "DescribeSecurityPolicy"),
+        ],
+    );
     sdk.set("version", "v20220106");
     assert_eq!(sdk.refused("DescribeZones", json!({})).code, "NoSuchVersion");
     sdk.set("version", "v20220901");
