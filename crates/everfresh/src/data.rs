@@ -158,31 +158,42 @@ pub(crate) async fn site(
             store.create_zone(zone, now_ms).await?
         }
     };
-    let record = |address| OriginRecord {
-        address,
-        backup: None,
-        host_header: None,
-        private_access: false,
-        private_parameters: Vec::new(),
-    };
-    match store.domains(&zone_id).await?.into_iter().find(|known| known.name == domain) {
+    serve_from(store, &zone_id, &domain, (address, port), now_ms).await?;
+    Ok(Some(Site { zone_id, zone_name, domain, origin: origin.clone() }))
+}
+
+/// Makes the domain, or changes the origin of the one that is there.
+async fn serve_from(
+    store: &Store,
+    zone_id: &ZoneId,
+    domain: &HostName,
+    (address, port): (HostName, u16),
+    now_ms: i64,
+) -> anyhow::Result<()> {
+    match store.domains(zone_id).await?.into_iter().find(|known| known.name == *domain) {
         Some(known) if known.origin.address == address && known.http_port == port => {}
         Some(known) => {
-            let origin = OriginRecord { address, ..known.origin };
             let change = DomainChange {
-                origin: Some(origin),
+                origin: Some(OriginRecord { address, ..known.origin }),
                 protocol: Some(OriginProtocol::Http),
                 http_port: Some(port),
                 ..DomainChange::default()
             };
-            store.modify_domain(&zone_id, &domain, change, now_ms).await?;
+            store.modify_domain(zone_id, domain, change, now_ms).await?;
         }
         None => {
+            let origin = OriginRecord {
+                address,
+                backup: None,
+                host_header: None,
+                private_access: false,
+                private_parameters: Vec::new(),
+            };
             let new = DomainRecord {
                 zone: zone_id.clone(),
                 name: domain.clone(),
                 online: true,
-                origin: record(address),
+                origin,
                 protocol: OriginProtocol::Http,
                 http_port: port,
                 https_port: 443,
@@ -193,7 +204,7 @@ pub(crate) async fn site(
             store.create_domain(new).await?;
         }
     }
-    Ok(Some(Site { zone_id, zone_name, domain, origin: origin.clone() }))
+    Ok(())
 }
 
 /// Host and port of `http://HOST[:PORT]`.
