@@ -16,9 +16,9 @@ mod grant;
 mod link;
 mod publish;
 
-use feed::{ControlLink, MemberId};
+use feed::ControlLink;
 use parking_lot::Mutex;
-use purge::{Epoch, PurgeSeq};
+use purge::{Epoch, MemberId, PurgeSeq};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -156,7 +156,7 @@ impl Network {
         let basis = self.shared.store.grant_basis().await?;
         let heard = self.shared.heard.lock();
         let edge = |member: store::Member| {
-            let id = MemberId::new(member.id.number());
+            let id = member.id;
             EdgeProgress {
                 edge_name: member.edge_name,
                 member: id,

@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use control::{Network, NetworkSettings};
-use feed::{EdgeLink, EdgeToControl, Grant, Hello, MemberId, Ping, ToEdge};
-use purge::{Entry, Epoch, JobId, Method, PlannedTask, PurgeSeq, PurgeType, Scope, TaskStatus};
+use feed::{EdgeLink, EdgeToControl, Grant, Hello, Ping, ToEdge};
+use purge::{Entry, Epoch, JobId, MemberId, Method, PlannedTask, PurgeSeq, PurgeType, Scope, TaskStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use store::{Area, MasterKey, NewZone, Recording, Store, StoreOptions};

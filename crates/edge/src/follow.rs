@@ -6,8 +6,8 @@
 
 use crate::listen::ended;
 use crate::state::{NoRandomness, State, random};
-use feed::{EdgeLink, EdgeToControl, Feed, Grant, Hello, LinkBroken, MemberId, Ping, ToEdge};
-use purge::{ApplyError, Epoch, LogEntry, PurgeSeq};
+use feed::{EdgeLink, EdgeToControl, Feed, Grant, Hello, LinkBroken, Ping, ToEdge};
+use purge::{ApplyError, Epoch, LogEntry, MemberId, PurgeSeq};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -14,7 +14,7 @@ mod wire;
 
 pub use http2::{FEED_PATH, FeedToken, Http2, Http2Error, LINKS_MAX, serve};
 pub use in_process::InProcess;
-pub use message::{EdgeToControl, Grant, Hello, MemberId, MemberIdError, Ping, ToEdge};
+pub use message::{EdgeToControl, Grant, Hello, Ping, ToEdge};
 pub use wire::{FRAME_BYTES_MAX, WireError};
 
 use tokio::sync::mpsc;

@@ -1,58 +1,8 @@
 //! What travels on a link.
 
-use purge::{Epoch, LogEntry, PurgeSeq};
-use std::fmt;
+use purge::{Epoch, LogEntry, MemberId, PurgeSeq};
 use std::time::Duration;
 use zone::Zone;
-
-/// A member of the network: one process of an edge, a random id for each start, so that no clone or restart
-/// acknowledges for another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberId(u128);
-
-/// Why a text is no member id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a member id is 32 lower-case hexadecimal digits")]
-pub struct MemberIdError;
-
-impl MemberId {
-    /// An id of random bytes.
-    pub const fn from_random(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
-    }
-
-    /// The member numbered `number`.
-    pub const fn new(number: u128) -> Self {
-        Self(number)
-    }
-
-    /// The number, for the boundary.
-    pub const fn number(self) -> u128 {
-        self.0
-    }
-
-    /// Parses what `Display` writes.
-    pub fn parse(text: &str) -> Result<Self, MemberIdError> {
-        let well_formed =
-            text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if !well_formed {
-            return Err(MemberIdError);
-        }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| MemberIdError)
-    }
-}
-
-impl fmt::Display for MemberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for MemberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// An edge presents itself. The first message of every link.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Messages as bytes: a length of four bytes, big-endian, then that many bytes of JSON.
 
-use crate::{EdgeToControl, Grant, Hello, MemberId, Ping, ToEdge};
+use crate::{EdgeToControl, Grant, Hello, Ping, ToEdge};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use purge::{CacheTag, Entry, Epoch, LogEntry, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
+use purge::{CacheTag, Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use zone::{Domain, HostName, Origin, OriginProtocol, Zone, ZoneId};

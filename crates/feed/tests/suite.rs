@@ -4,9 +4,9 @@
 
 use feed::{
     ControlLink, EdgeToControl, Feed, FeedError, FeedToken, Grant, Hello, Http2, Http2Error, InProcess,
-    LINK_MESSAGES_MAX, MemberId, Ping, ToEdge,
+    LINK_MESSAGES_MAX, Ping, ToEdge,
 };
-use purge::{Entry, Epoch, LogEntry, Method, PurgeSeq, Scope};
+use purge::{Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;

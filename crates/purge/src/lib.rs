@@ -4,6 +4,7 @@
 
 mod entry;
 mod ledger;
+mod member;
 mod plan;
 mod status;
 mod tag;
@@ -14,6 +15,7 @@ pub use entry::{Entry, Epoch, LogEntry, Method, PurgeSeq, Scope};
 pub use ledger::{
     ApplyError, ForgetError, Judgement, JumpError, Ledger, MARK_BYTES, Subject, Verdict, ZoneClock,
 };
+pub use member::{MemberId, MemberIdError};
 pub use plan::{
     ENTRIES_PER_JOB_MAX, Failure, FailureReason, PlanError, PlanRequest, PlannedTask, PurgePlan, ZoneChoice,
     plan,

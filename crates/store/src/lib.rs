@@ -23,7 +23,7 @@ pub use jobs::{FORGET_JOBS_MAX, Job, PendingJob, TargetFilter, TaskPage, TaskQue
 pub use keys::{KEYS_MAX, KeyError, KeyInfo, SecretKey, StoredKey};
 pub use log::{GrantBasis, LogHead, LogRange};
 pub use master_key::{MASTER_KEY_BYTES, MasterKey, MasterKeyError};
-pub use members::{Joined, MEMBERS_MAX, Member, MemberId, MemberState, MemberTerms};
+pub use members::{Joined, MEMBERS_MAX, Member, MemberState, MemberTerms};
 pub use open::{OpenError, Store, StoreOptions};
 pub use quota::{QUOTA_DAY_OFFSET_SECS, QuotaKind, QuotaLimits, QuotaLine};
 pub use record::{RecordError, Recorded, Recording};

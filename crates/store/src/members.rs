@@ -2,41 +2,11 @@
 
 use crate::open::commit;
 use crate::{Store, StoreError};
-use purge::FencePolicy;
+use purge::{FencePolicy, MemberId};
 use sqlx::{Row, SqliteConnection};
-use std::fmt;
 
 /// How many members there may be.
 pub const MEMBERS_MAX: usize = 10_000;
-
-/// A random number that one start of an edge process draws for itself, so that no clone or restart acknowledges for
-/// another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberId(u128);
-
-impl MemberId {
-    /// The member numbered `number`.
-    pub const fn new(number: u128) -> Self {
-        Self(number)
-    }
-
-    /// The number, for the boundary.
-    pub const fn number(self) -> u128 {
-        self.0
-    }
-}
-
-impl fmt::Display for MemberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for MemberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// What a member declares when it joins. On record before it takes effect, because a task may have to say that the
 /// promise was given up.
@@ -176,7 +146,7 @@ fn member_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<Member, StoreError> {
     let state: &str = row.try_get("state")?;
     let since_ms: Option<i64> = row.try_get("leaving_since_ms")?;
     Ok(Member {
-        id: MemberId(u128::from_str_radix(id, 16).map_err(|_| StoreError::corrupt("member id", id))?),
+        id: MemberId::parse(id).map_err(|_| StoreError::corrupt("member id", id))?,
         edge_name: row.try_get("edge_name")?,
         terms: MemberTerms {
             policy: FencePolicy::parse(policy).ok_or_else(|| StoreError::corrupt("fence policy", policy))?,

@@ -4,8 +4,7 @@
 //! latest a lease and its drift after this process saw the commit: by then every lease from before it has run out.
 
 use super::{Shared, acknowledged};
-use feed::MemberId;
-use purge::{JobId, MemberAck, TaskStatus};
+use purge::{JobId, MemberAck, MemberId, TaskStatus};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +64,7 @@ async fn turn(shared: &Shared, counted: &mut Counted) -> Result<Duration, StoreE
             .members
             .iter()
             .map(|member| MemberAck {
-                acked: acknowledged(&heard, MemberId::new(member.id.number()), basis.epoch),
+                acked: acknowledged(&heard, member.id, basis.epoch),
                 policy: member.terms.policy,
                 acks_only: member.terms.acks_only,
             })
@@ -99,12 +98,11 @@ async fn members(
     let mut gone = Vec::new();
     {
         let mut heard = shared.heard.lock();
-        let rows: HashSet<MemberId> =
-            members.iter().map(|member| MemberId::new(member.id.number())).collect();
+        let rows: HashSet<MemberId> = members.iter().map(|member| member.id).collect();
         heard.retain(|id, heard| rows.contains(id) || now < heard.at + shared.settings.lease * 2);
         counted.leaving.retain(|id, _| rows.contains(id));
         for member in members {
-            let id = MemberId::new(member.id.number());
+            let id = member.id;
             match member.state {
                 MemberState::Active => {
                     let last = heard.entry(id).or_insert(super::Heard { at: now, acknowledged: None }).at;

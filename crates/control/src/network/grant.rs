@@ -4,8 +4,8 @@
 //! member rows are read, one fresh read for all of them, and only members are granted.
 
 use super::Shared;
-use feed::{Grant, MemberId, Ping, ToEdge};
-use purge::Epoch;
+use feed::{Grant, Ping, ToEdge};
+use purge::{Epoch, MemberId};
 use std::sync::Arc;
 use store::{GrantBasis, MemberState};
 use tokio::sync::mpsc;
@@ -60,8 +60,8 @@ fn is_ahead(ping: &Ping, basis: &GrantBasis) -> bool {
 }
 
 fn answer(shared: &Shared, basis: &GrantBasis, pending: &PendingPing) -> ToEdge {
-    let id = store::MemberId::new(pending.member.number());
-    let is_member = basis.members.iter().any(|member| member.id == id && member.state == MemberState::Active);
+    let is_member =
+        basis.members.iter().any(|member| member.id == pending.member && member.state == MemberState::Active);
     let nonce = pending.ping.nonce;
     if !is_member {
         return ToEdge::NotMember { nonce };

@@ -2,8 +2,8 @@
 
 use super::Shared;
 use super::grant::PendingPing;
-use feed::{ControlLink, ENTRIES_PER_MESSAGE_MAX, EdgeToControl, Hello, LinkBroken, MemberId, ToEdge};
-use purge::PurgeSeq;
+use feed::{ControlLink, ENTRIES_PER_MESSAGE_MAX, EdgeToControl, Hello, LinkBroken, ToEdge};
+use purge::{MemberId, PurgeSeq};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Joined, MemberTerms};
@@ -42,8 +42,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
 /// Writes the member's row, which must be there before its first lease. A leaving member's pings are answered by
 /// [`super::grant`] with the word that it is none.
 async fn join(shared: &Shared, member: MemberId, edge_name: &str) -> bool {
-    let id = store::MemberId::new(member.number());
-    match shared.store.join_member(id, edge_name, MemberTerms::default(), shared.now_ms()).await {
+    match shared.store.join_member(member, edge_name, MemberTerms::default(), shared.now_ms()).await {
         Ok(Joined::New | Joined::Already | Joined::StillLeaving) => true,
         Ok(Joined::Full) => {
             error!(%member, edge = edge_name, "edge refused: too many members");
@@ -152,8 +151,7 @@ async fn hand_on(
 
 /// The edge gave up its lease for good: its row goes at once, and nothing waits for it.
 async fn leave(shared: &Shared, member: MemberId) -> Result<(), LinkBroken> {
-    let id = store::MemberId::new(member.number());
-    if let Err(error) = shared.store.remove_member(&[id]).await {
+    if let Err(error) = shared.store.remove_member(&[member]).await {
         error!(error = &error as &dyn std::error::Error, %member, "member not removed");
     }
     info!(%member, "edge left");

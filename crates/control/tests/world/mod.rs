@@ -113,8 +113,8 @@ impl World {
     }
 
     /// A world in which the next job stays processing: an edge is a member and says nothing.
-    pub(crate) async fn silence(&self) -> store::MemberId {
-        let silent = store::MemberId::new(7);
+    pub(crate) async fn silence(&self) -> purge::MemberId {
+        let silent = purge::MemberId::new(7);
         let terms = store::MemberTerms::default();
         self.store.join_member(silent, "silent", terms, NOW_SECS * 1000).await.unwrap();
         silent

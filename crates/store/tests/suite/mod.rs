@@ -1,11 +1,12 @@
 //! What every store does, whatever database it is on: each case takes an empty store.
 
 use purge::{
-    Entry, FencePolicy, JobId, Method, PlannedTask, PurgeSeq, PurgeType, Scope, TaskStatus, UrlKey, UrlPrefix,
+    Entry, FencePolicy, JobId, MemberId, Method, PlannedTask, PurgeSeq, PurgeType, Scope, TaskStatus, UrlKey,
+    UrlPrefix,
 };
 use std::collections::BTreeMap;
 use store::{
-    Area, ConfigError, DomainChange, DomainRecord, FORGET_JOBS_MAX, Ipv6Status, Joined, KeyError, MemberId,
+    Area, ConfigError, DomainChange, DomainRecord, FORGET_JOBS_MAX, Ipv6Status, Joined, KeyError,
     MemberState, MemberTerms, NewZone, OriginRecord, QuotaKind, QuotaLimits, RecordError, Recorded,
     Recording, Store, Tag, TargetFilter, TaskQuery, ZoneChange,
 };

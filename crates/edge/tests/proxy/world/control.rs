@@ -1,8 +1,8 @@
 //! A control plane whose log, grants and members the test decides.
 
 use super::{PATIENCE, zone_id};
-use feed::{ControlLink, EdgeToControl, Grant, MemberId, ToEdge};
-use purge::{Entry, Epoch, LogEntry, Method, PurgeSeq, Scope};
+use feed::{ControlLink, EdgeToControl, Grant, ToEdge};
+use purge::{Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
