@@ -22,7 +22,7 @@ use zone::Route;
 pub(crate) const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
 /// For how long requests don't wait for each other after a response that could not be shared.
-const UNSHARED_FOR: Duration = Duration::from_secs(10);
+pub(crate) const UNSHARED_FOR: Duration = Duration::from_secs(10);
 
 /// What a fetch needs to know of the request that sends it.
 pub(crate) struct Job {

@@ -4,7 +4,7 @@
 //! marks. Whoever can't be served by what this pass found looks again from the top, with a new reading.
 
 use crate::body::Reader;
-use crate::fetch::{Base, Job};
+use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
 use crate::object::Standing;
 use crate::origin::{OriginClient, RequestBody, RequestBodyError, locate, strip_conditions};
@@ -69,6 +69,8 @@ enum Passed {
     WaitForNext,
     /// Waiting for others leads nowhere.
     FetchAlone,
+    /// The cache has no part in it.
+    PassOn,
 }
 
 impl Proxy {
@@ -85,7 +87,7 @@ impl Proxy {
         };
         let is_read = matches!(*asked.request.method(), Method::GET | Method::HEAD);
         if !is_read || !asked.request.body().is_end_stream() {
-            return self.pass_on(asked).await;
+            return self.pass_on(asked, ForwardReason::Method).await;
         }
         let mut joins = Joins::Any;
         for look in 1..=LOOKS_MAX {
@@ -94,6 +96,7 @@ impl Proxy {
                 Passed::LookAgain => {}
                 Passed::WaitForNext => joins = Joins::Unsent,
                 Passed::FetchAlone => joins = Joins::Nothing,
+                Passed::PassOn => return self.pass_on(asked, ForwardReason::Bypass).await,
             }
         }
         answer_failure(&self.state, is_head, FetchFailure::Abandoned)
@@ -152,6 +155,10 @@ impl Proxy {
             return Passed::Answered(answer_refusal(state, is_head, status, "only-if-cached", text));
         }
         let unshared = found.unshared_until.is_some_and(|until| now < until);
+        if unshared && reading.leased && (is_head || asked.request.headers().contains_key(header::RANGE)) {
+            // Nothing will be stored of it, so that the whole need not be fetched for a part, or for a head.
+            return Passed::PassOn;
+        }
         let (flight, mut before_sent, own) = if joins == Joins::Nothing || unshared {
             let landing = state.flights.alone(asked.url_key, &asked.url, &reading);
             let (flight, own) = self.send(asked, found.key, landing, base, Some(reading.leased));
@@ -290,7 +297,7 @@ impl Proxy {
     }
 
     /// Passes a request on that the cache has no part in, body and all.
-    async fn pass_on(&self, asked: Asked) -> Response<AnswerBody> {
+    async fn pass_on(&self, asked: Asked, reason: ForwardReason) -> Response<AnswerBody> {
         let state = &self.state;
         let method = asked.request.method().clone();
         let body_max = state.config.request_body_bytes_max;
@@ -320,7 +327,11 @@ impl Proxy {
                 if httpcache::invalidates(&method, response.status()) {
                     self.invalidate(&route, &url, url_key, response.headers());
                 }
-                pass_back(state, response)
+                if reason == ForwardReason::Bypass && whole_length(&response) > state.config.object_bytes_max
+                {
+                    state.shelf.insert_unshared(url_key, (state.clocks.wall)() + UNSHARED_FOR);
+                }
+                pass_back(state, reason, response)
             }
             Err(failure) => answer_failure(state, method == Method::HEAD, failure),
         }
@@ -420,18 +431,32 @@ fn forward_request(state: &State, asked: &Asked) -> Result<Request<()>, FetchFai
     let headers = request.headers_mut();
     *headers = httpcache::end_to_end(asked.request.headers());
     headers.remove(header::EXPECT);
+    if matches!(*asked.request.method(), Method::GET | Method::HEAD) {
+        // After a purge the client's own copy is not to be confirmed either: it asks for bytes.
+        headers.remove(header::IF_NONE_MATCH);
+        headers.remove(header::IF_MODIFIED_SINCE);
+    }
     headers.insert(header::HOST, host);
     httpcache::append_via(headers, asked.request.version(), &state.via);
     Ok(request)
 }
 
-fn pass_back(state: &State, response: Response<Incoming>) -> Response<AnswerBody> {
+/// The length of the whole content that this is, or is the head or a part of; 0 if the response does not tell.
+fn whole_length(response: &Response<Incoming>) -> u64 {
+    let text = |name| response.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let length = match response.status() {
+        StatusCode::PARTIAL_CONTENT => text(header::CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
+        _ => text(header::CONTENT_LENGTH),
+    };
+    length.and_then(|digits| digits.trim().parse().ok()).unwrap_or(0)
+}
+
+fn pass_back(state: &State, reason: ForwardReason, response: Response<Incoming>) -> Response<AnswerBody> {
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     httpcache::strip_hop_by_hop(&mut headers);
     headers.remove(crate::fetch::CACHE_TAG);
-    let status =
-        CacheStatus::forwarded(&state.config.name, ForwardReason::Method).forward_status(parts.status);
+    let status = CacheStatus::forwarded(&state.config.name, reason).forward_status(parts.status);
     let told = Told { status, eo: "MISS" };
     let body = AnswerBody::PassedOn(PassedOn::new(body, state.config.body_timeout));
     answer(state, parts.status, headers, body, told)

@@ -170,6 +170,28 @@ async fn what_is_too_large_to_store_is_passed_on() {
     }
 }
 
+/// Content too large to store is never stored, so that a part of it is asked for as a part, and its head as a head.
+#[tokio::test]
+async fn a_part_of_content_too_large_to_store_is_not_fetched_whole() {
+    let mut world = World::start_with(|config| config.object_bytes_max = 1000).await;
+    let large = "a".repeat(1500);
+    assert_eq!(world.fetch("/a", MINUTE, &large).await.body.len(), 1500);
+    let part = world.get_with("/a", "range: bytes=1000-1003\r\nif-none-match: \"x\"\r\n");
+    let asked = world.origin.next().await;
+    assert_eq!((asked.field("range"), asked.has("if-none-match")), ("bytes=1000-1003", false));
+    asked.reply("206 Partial Content", "content-range: bytes 1000-1003/1500\r\n", b"aaaa").await;
+    let part = part.await;
+    assert_eq!((part.status, part.text()), (206, "aaaa"));
+    assert!(part.field("cache-status").contains("fwd=bypass"), "{part:?}");
+    let mut client = Client::connect(world.edge.address()).await;
+    client.send(format!("HEAD /a HTTP/1.1\r\nhost: {HOST}\r\n\r\n").as_bytes()).await;
+    let mut asked = world.origin.next().await;
+    assert!(asked.first_line().starts_with("HEAD /a "), "{}", asked.first_line());
+    asked.head_of("200 OK", &format!("{MINUTE}content-length: 1500\r\n")).await;
+    asked.done();
+    assert_eq!(client.answer(true).await.field("content-length"), "1500");
+}
+
 /// Sends a request and reads no more than the head of its answer.
 async fn slow_reader(world: &World, path: &str) -> Client {
     let mut client = Client::connect(world.edge.address()).await;
