@@ -9,7 +9,7 @@ use crate::state::{Counters, State};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Empty};
-use httpcache::{Freshness, NoStoreReason, Validators, VaryRule};
+use httpcache::{Freshness, NoStoreReason, Policy, Validators};
 use hyper::body::Incoming;
 use purge::{Tags, UrlKey};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) state: Arc<State>,
     pub(crate) client: OriginClient,
     pub(crate) route: Route,
+    /// What the operator decided for this URL, as it was when the request was routed.
+    pub(crate) policy: Arc<Policy>,
     pub(crate) url: UrlKey,
     pub(crate) url_key: ObjectKey,
     /// The key of the variant that the request selected, as far as was known.
@@ -171,17 +173,12 @@ impl Job {
         let (tags, tags_ignored) =
             Tags::read(headers.get_all(CACHE_TAG).iter().map(http::HeaderValue::as_bytes));
         headers.remove(CACHE_TAG);
-        let may_store = httpcache::may_store(
-            &http::Method::GET,
-            &self.headers,
-            parts.status,
-            &headers,
-            &self.state.policy,
-        );
+        let may_store =
+            httpcache::may_store(&http::Method::GET, &self.headers, parts.status, &headers, &self.policy);
         let declared_length = http_body::Body::size_hint(&body).exact();
         headers.remove(header::CONTENT_LENGTH);
         let place = may_store.ok().and_then(|()| {
-            let rule = VaryRule::of_response(&headers);
+            let rule = self.policy.vary_rule(&headers);
             self.state.shelf.place(self.url_key, rule, &self.headers, self.state.next_request_id())
         });
         let is_too_large = declared_length.is_some_and(|length| length > self.state.config.object_bytes_max);
@@ -199,7 +196,7 @@ impl Job {
             tags,
             tags_ignored,
             status: parts.status,
-            freshness: Freshness::of_response(parts.status, &headers, request_time, now, &self.state.policy),
+            freshness: Freshness::of_response(parts.status, &headers, request_time, now, &self.policy),
             headers,
             declared_length,
             content,
@@ -240,7 +237,7 @@ impl Job {
         let mut headers = httpcache::freshen(stored, validation);
         headers.remove(CACHE_TAG);
         let status = base.object.status;
-        let policy = &self.state.policy;
+        let policy = &self.policy;
         let may_store =
             httpcache::may_store(&http::Method::GET, &self.headers, status, &headers, policy).is_ok();
         let freshness = Freshness::of_response(status, &headers, request_time, now, policy);

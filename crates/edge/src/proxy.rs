@@ -17,7 +17,7 @@ use crate::state::{Counters, State};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use httpcache::{CacheStatus, ForwardReason, VIA_HOPS_MAX};
+use httpcache::{CacheStatus, ForwardReason, Policy, VIA_HOPS_MAX};
 use hyper::body::Incoming;
 use purge::{UrlError, UrlKey};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,10 +36,12 @@ pub(crate) struct Proxy {
     pub(crate) client: OriginClient,
 }
 
-/// A request that has a domain and a key.
+/// A request that has a domain, a policy and a key.
 struct Asked {
     request: Request<Incoming>,
     route: Route,
+    /// What the operator decided for this URL.
+    policy: Arc<Policy>,
     url: UrlKey,
     url_key: ObjectKey,
     /// See [`Asked::headers`].
@@ -129,7 +131,8 @@ impl Proxy {
             _ => Refusal::new(StatusCode::BAD_REQUEST, "bad-url", error.to_string()),
         })?;
         let url_key = self.state.shelf.url_key(&route.zone().id, &url);
-        Ok(Asked { request, route, url, url_key, headers: OnceLock::new() })
+        let policy = Arc::clone(&self.state.policy);
+        Ok(Asked { request, route, policy, url, url_key, headers: OnceLock::new() })
     }
 
     /// One pass over lease, `seen`, objects, fetches under way and marks.
@@ -240,6 +243,7 @@ impl Proxy {
             state: Arc::clone(&self.state),
             client: self.client.clone(),
             route: asked.route.clone(),
+            policy: Arc::clone(&asked.policy),
             url: asked.url.clone(),
             url_key: asked.url_key,
             key,

@@ -27,7 +27,8 @@ pub(crate) struct State {
     pub(crate) fenced_fetches: Semaphore,
     /// How much content is being stored right now, in bytes.
     pub(crate) storing_bytes: AtomicU64,
-    pub(crate) policy: Policy,
+    /// The policy of zones without settings of their own.
+    pub(crate) policy: Arc<Policy>,
     pub(crate) via: ViaName,
     pub(crate) counters: Counters,
     request_ids: AtomicU64,
@@ -87,7 +88,7 @@ impl State {
             fetches: Semaphore::new(config.fetches_max),
             fenced_fetches: Semaphore::new(config.fenced_fetches_max),
             storing_bytes: AtomicU64::new(0),
-            policy: Policy::default(),
+            policy: Arc::default(),
             via: ViaName::parse(&via).map_err(|_| NoRandomness)?,
             counters: Counters::default(),
             request_ids: AtomicU64::new(u64::from_be_bytes(random()?) >> 1),

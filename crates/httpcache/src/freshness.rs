@@ -10,7 +10,7 @@ use http::header::{AGE, DATE, EXPIRES, HeaderMap, HeaderValue, LAST_MODIFIED};
 
 use crate::cache_control::{CacheControl, DELTA_SECONDS_MAX, delta_seconds};
 use crate::field;
-use crate::policy::{Policy, WithoutFreshness};
+use crate::policy::{Policy, Storing, WithoutFreshness};
 
 /// How far before a response's arrival the clock may stand while the response still counts as fresh. Beyond, the clock was
 /// set back and nothing is known about the age, so the response is stale until it is validated.
@@ -63,7 +63,7 @@ impl Freshness {
         response_time: SystemTime,
         policy: &Policy,
     ) -> Self {
-        let control = CacheControl::of(headers);
+        let control = policy.control_of(headers);
         // RFC 9110 §6.6.1: a response without a date was made when it arrived.
         let date = field::first_date(headers, &DATE).unwrap_or(response_time);
         let (lifetime, source) = lifetime(status, &control, headers, date, policy);
@@ -154,7 +154,7 @@ fn lifetime(
     date: SystemTime,
     policy: &Policy,
 ) -> (Duration, LifetimeSource) {
-    let explicit = explicit_lifetime(control, headers, date);
+    let explicit = explicit_lifetime(control, headers, date).filter(|_| !policy.is_despite_origin());
     if status != StatusCode::OK {
         return match (explicit, policy.status_lifetime(status)) {
             (Some((lifetime, source)), Some(limit)) if lifetime <= limit => (lifetime, source),
@@ -162,9 +162,16 @@ fn lifetime(
             (_, None) => (Duration::ZERO, LifetimeSource::Nothing),
         };
     }
-    explicit
-        .or_else(|| policy_lifetime(headers, date, policy))
-        .unwrap_or((Duration::ZERO, LifetimeSource::Nothing))
+    let decided = match policy.storing {
+        Storing::FollowOrigin(without) => explicit.or_else(|| without_freshness(headers, date, without)),
+        Storing::Never => None,
+        // An origin that wants each use validated is obeyed; otherwise its lifetime gives way.
+        Storing::For { lifetime, .. } => Some(match explicit {
+            Some((Duration::ZERO, source)) => (Duration::ZERO, source),
+            Some(_) | None => (bounded(lifetime), LifetimeSource::Policy),
+        }),
+    };
+    decided.unwrap_or((Duration::ZERO, LifetimeSource::Nothing))
 }
 
 fn explicit_lifetime(
@@ -185,12 +192,12 @@ fn explicit_lifetime(
     Some((lifetime, LifetimeSource::Expires))
 }
 
-fn policy_lifetime(
+fn without_freshness(
     headers: &HeaderMap,
     date: SystemTime,
-    policy: &Policy,
+    without: WithoutFreshness,
 ) -> Option<(Duration, LifetimeSource)> {
-    let lifetime = match policy.without_freshness {
+    let lifetime = match without {
         WithoutFreshness::DontStore => return None,
         WithoutFreshness::For(lifetime) => lifetime,
         WithoutFreshness::Heuristic { percent, lifetime_max } => {
@@ -261,6 +268,50 @@ mod tests {
                 (found.lifetime.as_secs(), found.source),
                 (lifetime_secs, source),
                 "{status} {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn lifetimes_by_policy() {
+        use LifetimeSource::*;
+        let follow = |without| Storing::FollowOrigin(without);
+        let custom = |despite_origin| Storing::For { lifetime: Duration::from_secs(900), despite_origin };
+        let cases = [
+            (follow(WithoutFreshness::For(Duration::from_secs(70))), 200, "", 70, Policy),
+            (
+                follow(WithoutFreshness::For(Duration::from_secs(70))),
+                200,
+                "cache-control: max-age=5",
+                5,
+                MaxAge,
+            ),
+            (
+                follow(WithoutFreshness::DontStore),
+                200,
+                "last-modified: Sun, 06 Nov 1994 07:49:37 GMT",
+                0,
+                Nothing,
+            ),
+            (Storing::Never, 200, "cache-control: max-age=5", 0, Nothing),
+            (custom(false), 200, "cache-control: max-age=5", 900, Policy),
+            (custom(false), 200, "cache-control: max-age=5000", 900, Policy),
+            (custom(false), 200, "cache-control: max-age=0", 0, MaxAge),
+            (custom(false), 200, "expires: 0", 0, Expires),
+            (custom(false), 200, "", 900, Policy),
+            (custom(true), 200, "cache-control: no-cache, max-age=0", 900, Policy),
+            (custom(true), 404, "cache-control: max-age=3", 10, Policy),
+        ];
+        for (storing, status, lines, lifetime_secs, source) in cases {
+            let policy = crate::Policy { storing, ..crate::Policy::default() };
+            let status = StatusCode::from_u16(status).unwrap();
+            let (sent, arrived) = (at(ARRIVAL_SECS), at(ARRIVAL_SECS));
+            let found = Freshness::of_response(status, &headers(lines), sent, arrived, &policy);
+            let expected = (lifetime_secs, source, false);
+            assert_eq!(
+                (found.lifetime.as_secs(), found.source, found.no_cache),
+                expected,
+                "{storing:?} {lines:?}"
             );
         }
     }

@@ -13,6 +13,7 @@ mod forwarding;
 mod freshen;
 mod freshness;
 mod invalidation;
+mod key_parts;
 mod policy;
 mod range;
 mod storing;
@@ -28,7 +29,8 @@ pub use forwarding::{
 pub use freshen::{freshen, names_validator};
 pub use freshness::{CLOCK_BACK_MAX, Freshness, LifetimeSource, age_value};
 pub use invalidation::{INVALIDATION_TARGETS_MAX, invalidates, invalidation_targets};
-pub use policy::{Policy, WithoutFreshness};
+pub use key_parts::{CookiePart, KeyParts};
+pub use policy::{Policy, Storing, WithoutFreshness};
 pub use range::{
     ByteRange, Resolved, content_range, content_range_unsatisfied, if_range_holds, parse_range, resolve,
 };

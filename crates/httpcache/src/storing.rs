@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 
 use crate::cache_control::CacheControl;
 use crate::freshness;
-use crate::policy::Policy;
+use crate::policy::{Policy, Storing};
 use crate::validators::Validators;
 use crate::vary::VaryRule;
 
@@ -21,6 +21,8 @@ use crate::vary::VaryRule;
 pub enum NoStoreReason {
     /// The request was no GET.
     Method,
+    /// The operator has nothing stored for this URL.
+    Policy,
     /// A piece (206, or `Content-Range` in another status), which is no whole response.
     Partial,
     /// The status is not among those stored.
@@ -47,8 +49,9 @@ pub enum NoStoreReason {
 
 impl NoStoreReason {
     /// All reasons, for tables of metrics and tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Method,
+        Self::Policy,
         Self::Partial,
         Self::Status,
         Self::RequestNoStore,
@@ -66,6 +69,7 @@ impl NoStoreReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Method => "method",
+            Self::Policy => "policy",
             Self::Partial => "partial",
             Self::Status => "status",
             Self::RequestNoStore => "request-no-store",
@@ -100,6 +104,9 @@ pub fn may_store(
     if method != Method::GET {
         return Err(NoStoreReason::Method);
     }
+    if policy.storing == Storing::Never {
+        return Err(NoStoreReason::Policy);
+    }
     if status == StatusCode::PARTIAL_CONTENT || response_headers.contains_key(CONTENT_RANGE) {
         return Err(NoStoreReason::Partial);
     }
@@ -109,7 +116,7 @@ pub fn may_store(
     if CacheControl::of(request_headers).no_store {
         return Err(NoStoreReason::RequestNoStore);
     }
-    let control = CacheControl::of(response_headers);
+    let control = policy.control_of(response_headers);
     // RFC 9111 §5.2.2.3: must-understand lifts no-store for a cache that knows the status. Of the statuses, we know 200 and
     // 404 to need nothing special; others get here only by configuration.
     let understood = control.must_understand && matches!(status, StatusCode::OK | StatusCode::NOT_FOUND);
@@ -126,7 +133,7 @@ pub fn may_store(
     if response_headers.contains_key(SET_COOKIE) {
         return Err(NoStoreReason::SetCookie);
     }
-    match VaryRule::of_response(response_headers) {
+    match policy.vary_rule(response_headers) {
         VaryRule::Star => return Err(NoStoreReason::VaryStar),
         VaryRule::TooMany => return Err(NoStoreReason::VaryTooMany),
         VaryRule::None | VaryRule::Fields(_) => {}
@@ -149,6 +156,8 @@ pub fn is_only_if_cached(request_headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
     use crate::field::tests_support::headers;
+    use crate::policy::WithoutFreshness;
+    use std::time::Duration;
 
     #[track_caller]
     fn check(method: Method, request: &str, status: u16, response: &str, expected: &str) {
@@ -231,6 +240,47 @@ mod tests {
         let names: Vec<String> = (0..=crate::VARY_FIELDS_MAX).map(|n| format!("x-{n}")).collect();
         let response = format!("cache-control: max-age=60\nvary: {}", names.join(", "));
         check(Method::GET, "", 200, &response, "vary-too-many");
+    }
+
+    #[test]
+    fn the_operator_has_the_last_word() {
+        let hour = Duration::from_secs(3600);
+        let follow = |without| Policy { storing: Storing::FollowOrigin(without), ..Policy::default() };
+        let custom = |despite_origin| Policy {
+            storing: Storing::For { lifetime: hour, despite_origin },
+            ..Policy::default()
+        };
+        let never = Policy { storing: Storing::Never, ..Policy::default() };
+        let ignores_vary = Policy { varies: false, ..Policy::default() };
+        let cases = [
+            (&never, 200, "cache-control: max-age=60", "policy"),
+            (&never, 404, "", "policy"),
+            (
+                &follow(WithoutFreshness::DontStore),
+                200,
+                "last-modified: Thu, 01 Jan 2015 00:00:00 GMT",
+                "no-freshness",
+            ),
+            (&follow(WithoutFreshness::For(hour)), 200, "", "stored"),
+            (&custom(false), 200, "", "stored"),
+            (&custom(false), 200, "cache-control: max-age=0", "never-usable"),
+            (&custom(false), 200, "cache-control: no-store", "no-store"),
+            (&custom(false), 200, "cache-control: private", "private"),
+            (&custom(true), 200, "cache-control: no-store, private, max-age=0", "stored"),
+            (&custom(true), 200, "expires: 0", "stored"),
+            (&custom(true), 200, "cache-control: no-store\nset-cookie: a=b", "set-cookie"),
+            (&custom(true), 200, "cache-control: no-store\nvary: *", "vary-star"),
+            (&ignores_vary, 200, "cache-control: max-age=60\nvary: *", "stored"),
+        ];
+        for (policy, status, response, expected) in cases {
+            let status = StatusCode::from_u16(status).unwrap();
+            let found = may_store(&Method::GET, &headers(""), status, &headers(response), policy);
+            assert_eq!(
+                found.map_or_else(NoStoreReason::name, |()| "stored"),
+                expected,
+                "{policy:?} {response:?}"
+            );
+        }
     }
 
     #[test]
