@@ -32,8 +32,16 @@ pub struct EdgeConfig {
     pub head_timeout: Duration,
     /// How long to wait for the next bytes of an origin's response.
     pub body_timeout: Duration,
-    /// How long a client may take to send a request's head.
+    /// The largest head of a request, in bytes.
+    pub head_bytes_max: usize,
+    /// How many fields a request may have.
+    pub fields_max: usize,
+    /// The longest request target as it comes, in bytes; what is longer once encoded is refused too.
+    pub target_bytes_max: usize,
+    /// How long a client may take to send a request's head; on a new connection also to begin it.
     pub client_head_timeout: Duration,
+    /// How long a connection may stay open without a request.
+    pub client_idle_timeout: Duration,
     /// How long a client may take nothing of its answer before it is let go: what it holds of the cache would otherwise
     /// stay in memory without end.
     pub client_stall_timeout: Duration,
@@ -81,7 +89,11 @@ impl EdgeConfig {
             connect_timeout: Duration::from_secs(5),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
+            head_bytes_max: 64 * 1024,
+            fields_max: 128,
+            target_bytes_max: 8 * 1024,
             client_head_timeout: Duration::from_secs(15),
+            client_idle_timeout: Duration::from_secs(60),
             client_stall_timeout: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(10),
             pings_per_lease: 4,
@@ -102,6 +114,9 @@ impl EdgeConfig {
             ("the memory for the cache", self.memory_bytes, 1 << 20, 1 << 46),
             ("the largest stored content", self.object_bytes_max, 1, self.memory_bytes),
             ("the number of connections", self.connections_max as u64, 1, 1 << 20),
+            ("the largest head, in bytes,", self.head_bytes_max as u64, 1024, 1 << 20),
+            ("the number of fields", self.fields_max as u64, 1, 1024),
+            ("the longest target, in bytes,", self.target_bytes_max as u64, 1, self.head_bytes_max as u64),
             ("the number of fetches", self.fetches_max as u64, 1, 1 << 20),
             ("the number of fetches while fenced", self.fenced_fetches_max as u64, 1, 1 << 20),
             // Those who wait for a head that another asked for would give up before it is given up.

@@ -20,7 +20,6 @@ mod origin;
 mod proxy;
 mod respond;
 mod shelf;
-mod stall;
 mod state;
 mod sweep;
 

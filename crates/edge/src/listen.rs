@@ -3,36 +3,29 @@
 //! Each worker is a thread with a runtime of its own and a listener of its own on the shared address, so that the
 //! kernel spreads connections and no request changes threads.
 
+mod connection;
+mod guard;
+mod stall;
+
 use crate::clock::Clocks;
 use crate::config::{EdgeConfig, EdgeConfigError};
 use crate::origin::OriginClient;
-use crate::proxy::Proxy;
-use crate::stall::StallBreaker;
+use crate::proxy::{Peer, Proxy};
 use crate::state::{Counters, NoRandomness, State};
 use crate::{follow, sweep};
 use feed::Feed;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
 
 /// How many connections wait to be accepted.
 const BACKLOG: u32 = 4096;
-
-/// How many header fields a request may have.
-const HEADERS_MAX: usize = 128;
-
-/// The largest head of a request, in bytes.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// How long requests under way may take once the edge is told to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -137,7 +130,7 @@ pub(crate) async fn ended(down: &mut watch::Receiver<bool>) {
 async fn serve(state: Arc<State>, listener: TcpListener, mut down: watch::Receiver<bool>) {
     let config = &state.config;
     let client = OriginClient::new(config.connect_timeout, config.head_timeout);
-    let proxy = Proxy { state: Arc::clone(&state), client };
+
     let connections = Arc::new(Semaphore::new(config.connections_max));
     loop {
         // A place first: beyond the limit clients wait in the kernel's queue.
@@ -150,8 +143,10 @@ async fn serve(state: Arc<State>, listener: TcpListener, mut down: watch::Receiv
             () = ended(&mut down) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(proxy.clone(), stream, down.clone());
+            Ok((stream, address)) => {
+                let peer = Peer { address, is_encrypted: false };
+                let proxy = Proxy { state: Arc::clone(&state), client: client.clone(), peer };
+                let connection = connection::serve(proxy, stream, down.clone());
                 tokio::spawn(async move {
                     let _place = place;
                     connection.await;
@@ -167,38 +162,6 @@ async fn serve(state: Arc<State>, listener: TcpListener, mut down: watch::Receiv
     drop(listener);
     let all = u32::try_from(config.connections_max).unwrap_or(u32::MAX);
     let _ = tokio::time::timeout(GRACE, connections.acquire_many(all)).await;
-}
-
-async fn connection(proxy: Proxy, stream: TcpStream, mut down: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
-    let head_timeout = proxy.state.config.client_head_timeout;
-    let counting = Arc::clone(&proxy.state);
-    let stream = StallBreaker::new(stream, proxy.state.config.client_stall_timeout);
-    let service = service_fn(|request| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(proxy.handle(request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = &mut connection => outcome,
-        () = ended(&mut down) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        let io = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
-            Counters::count(&counting.counters.stalled);
-        }
-        debug!(%error, "connection ended");
-    }
 }
 
 impl EdgeHandle {

@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, Limited};
 use httpcache::{CacheStatus, ForwardReason, Policy, VIA_HOPS_MAX};
 use hyper::body::Incoming;
 use purge::{UrlError, UrlKey};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,11 +30,21 @@ use zone::{HostName, Route, RouteRefusal};
 /// How often a request looks before it fetches for itself alone.
 const LOOKS_MAX: usize = 8;
 
-/// One worker's part in serving: the shared state and connections of its own.
+/// Who sends requests on a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The client's address, or that of the next proxy before this edge.
+    pub(crate) address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub(crate) is_encrypted: bool,
+}
+
+/// One connection's part in serving: the shared state, its worker's connections to origins, its peer.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     pub(crate) state: Arc<State>,
     pub(crate) client: OriginClient,
+    pub(crate) peer: Peer,
 }
 
 /// A request that has a domain, a policy and a key.

@@ -47,6 +47,8 @@ pub struct Counters {
     pub collapsed: AtomicU64,
     /// Requests answered while the edge was fenced.
     pub fenced: AtomicU64,
+    /// Requests refused for their framing, or because their head took too long.
+    pub refused: AtomicU64,
     /// Clients let go because they took nothing of their answers.
     pub stalled: AtomicU64,
     /// Purge entries applied.

@@ -27,22 +27,54 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// Fields that `Connection` may not take away, whatever it says: a client could otherwise make the cache forget what the
-/// request is about (RFC 9110 §7.6.1 forbids naming end-to-end fields there).
-const NEVER_NAMED: [HeaderName; 6] = [
-    http::header::HOST,
-    http::header::CONTENT_LENGTH,
-    http::header::AUTHORIZATION,
-    http::header::CACHE_CONTROL,
-    http::header::SET_COOKIE,
-    VIA,
+/// Fields that `Connection` may not take away, whatever it says: a client could otherwise make the cache, or the origin
+/// behind it, forget what the request is about and who sent it (RFC 9110 §7.6.1 forbids naming end-to-end fields there).
+const NEVER_NAMED: [&str; 17] = [
+    "age",
+    "authorization",
+    "cookie",
+    "date",
+    "etag",
+    "expires",
+    "forwarded",
+    "host",
+    "location",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "set-cookie",
+    "vary",
+    "via",
+    "warning",
 ];
+
+/// The same for all fields whose names begin so. Proxies tell each other about clients in `X-…-IP` and `X-Forwarded-…`.
+const NEVER_NAMED_PREFIXES: [&str; 12] = [
+    "accept",
+    "allow",
+    "cache-",
+    "cdn-",
+    "content-",
+    "eo-",
+    "if-",
+    "last-",
+    "surrogate-",
+    "true-client-",
+    "x-forwarded-",
+    "x-real-",
+];
+
+fn may_be_named(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    !NEVER_NAMED.contains(&name) && !NEVER_NAMED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// Removes the fields of this hop: those that `Connection` names, and the known ones.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = field::elements(headers, &CONNECTION)
         .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| !NEVER_NAMED.contains(name))
+        .filter(may_be_named)
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -128,8 +160,11 @@ mod tests {
 
     #[test]
     fn connection_cannot_name_what_the_request_is_about() {
-        let message = "connection: host, content-length, authorization, \"bad name\"\nhost: a\ncontent-length: 3\nauthorization: b";
-        let expected = "host: a\ncontent-length: 3\nauthorization: b";
+        let message = "connection: close, host, content-length, authorization, \"bad name\"\nconnection: X-Forwarded-For, \
+                       X-Real-IP, cookie, forwarded, cdn-loop, via\nhost: a\ncontent-length: 3\nauthorization: b\n\
+                       x-forwarded-for: c\nx-real-ip: c\ncookie: d\nforwarded: e\ncdn-loop: f\nvia: 1.1 g";
+        let expected = "host: a\ncontent-length: 3\nauthorization: b\nx-forwarded-for: c\nx-real-ip: c\ncookie: d\n\
+                        forwarded: e\ncdn-loop: f\nvia: 1.1 g";
         assert_eq!(end_to_end(&headers(message)), headers(expected));
     }
 

@@ -1,7 +1,8 @@
 //! What a shared cache may do with a request and a response: RFC 9110 and RFC 9111 as pure functions.
 //!
 //! Owns the decisions: may a response be stored, how long is it fresh, which variant answers a request, is a
-//! conditional request met, which bytes does a range name, which fields cross a hop. Header maps and times come in
+//! conditional request met, which bytes does a range name, which fields cross a hop, where
+//! messages begin and end on a connection. Header maps and times come in
 //! as arguments, answers come out. Whatever bytes a header holds, no function here panics.
 //! Does not know zones, purges, stores, sockets or clocks.
 
@@ -10,6 +11,7 @@ mod cache_status;
 mod conditional;
 mod field;
 mod forwarding;
+mod framing;
 mod freshen;
 mod freshness;
 mod invalidation;
@@ -25,6 +27,10 @@ pub use cache_status::{CacheStatus, DETAIL_BYTES_MAX, ForwardReason, KEY_BYTES_M
 pub use conditional::{Precondition, evaluate, not_modified_headers};
 pub use forwarding::{
     VIA_HOPS_MAX, ViaName, ViaNameError, append_via, end_to_end, has_passed, strip_hop_by_hop, via_hops,
+};
+pub use framing::{
+    Checked, FramingRefusal, HeadLimits, METHOD_BYTES_MAX, Requests, Responses, TRAILER_BYTES_MAX,
+    check_framed_request,
 };
 pub use freshen::{freshen, names_validator};
 pub use freshness::{CLOCK_BACK_MAX, Freshness, LifetimeSource, age_value};

@@ -383,20 +383,6 @@ async fn a_body_passes_both_ways_and_makes_the_copy_unusable() {
     world.fetch("/b", MINUTE, "two").await;
 }
 
-/// The fields contradict each other; the chunks count (RFC 9112 §6.3), and the origin must not see the other length.
-#[tokio::test]
-async fn a_length_beside_chunks_does_not_reach_the_origin() {
-    let mut world = World::start().await;
-    let post = format!(
-        "POST /a HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-    );
-    let pending = Client::request(world.edge.address(), post.into_bytes());
-    let asked = world.origin.next().await;
-    assert_eq!((asked.body.as_slice(), asked.has("content-length")), (b"hello".as_slice(), false));
-    asked.reply("200 OK", "", b"ok").await;
-    assert_eq!(pending.await.text(), "ok");
-}
-
 #[tokio::test]
 async fn what_was_under_way_when_an_unsafe_request_went_through_is_not_stored() {
     let mut world = World::start().await;

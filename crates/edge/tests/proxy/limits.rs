@@ -21,19 +21,19 @@ async fn requests_that_cannot_be_served_are_refused_with_a_reason() {
         (&get(PAUSED_HOST), 503, "zone-paused"),
         (&get(OFFLINE_HOST), 503, "domain-offline"),
         (&get("a..b"), 400, "bad-host"),
-        ("GET / HTTP/1.1\r\n\r\n", 400, "bad-host"),
+        ("GET / HTTP/1.1\r\n\r\n", 400, "host-missing"),
         ("GET / HTTP/1.0\r\n\r\n", 400, "bad-host"),
-        (&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nhost: {HOST}\r\n\r\n"), 400, "bad-host"),
+        (&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nhost: {HOST}\r\n\r\n"), 400, "host-repeated"),
         (&long_path, 414, "url-too-long"),
-        (&longer_path, 414, ""),
-        (&large_head, 431, ""),
-        (&many_fields, 431, ""),
+        (&longer_path, 414, "url-too-long"),
+        (&large_head, 431, "head-too-large"),
+        (&many_fields, 431, "too-many-fields"),
         (&large_body, 413, "body-too-large"),
         (&many_hops, 508, "loop"),
         (&get(DEAD_HOST), 502, "origin-unreachable"),
-        ("no http\r\n\r\n", 400, ""),
-        ("GET / HTTP/1.1\r\nhost : x\r\n\r\n", 400, ""),
-        ("GET / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400, ""),
+        ("no http\r\n\r\n", 400, "method-form"),
+        ("GET / HTTP/1.1\r\nhost : x\r\n\r\n", 400, "space-before-colon"),
+        ("GET / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400, "length-form"),
         (&format!("CONNECT {HOST}:80 HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), 405, "method"),
         (&format!("OPTIONS * HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), 400, "bad-url"),
     ];
@@ -41,9 +41,6 @@ async fn requests_that_cannot_be_served_are_refused_with_a_reason() {
         let what: String = request.chars().take(60).collect();
         let answer = Client::request(world.edge.address(), request.as_bytes().to_vec()).await;
         assert_eq!(answer.status, *status, "{what}");
-        if name.is_empty() {
-            continue;
-        }
         assert_eq!(answer.field("cache-status"), format!("e; detail={name}"), "{what}");
         assert!(answer.text().starts_with(&format!("{status} {name}: ")), "{what}: {}", answer.text());
         assert_eq!(answer.has("retry-after"), *status == 503, "{what}");
@@ -322,14 +319,6 @@ async fn beyond_the_limit_of_connections_clients_wait() {
     assert!(!second.is_finished());
     drop(first);
     assert_eq!(second.await.status, 503);
-}
-
-#[tokio::test]
-async fn a_client_that_sends_no_head_is_let_go() {
-    let world = World::start_with(|config| config.client_head_timeout = Duration::from_millis(50)).await;
-    let mut client = Client::connect(world.edge.address()).await;
-    client.send(b"GET / HTTP/1.1\r\nhost: ").await;
-    assert!(client.is_closed().await);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod caching;
 mod fencing;
+mod framing;
 mod limits;
 mod promise;
 mod purging;

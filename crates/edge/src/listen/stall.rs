@@ -5,21 +5,25 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// A connection whose writes fail once none has made progress for a while. Reads are not limited here.
-pub(crate) struct StallBreaker {
-    stream: TcpStream,
+pub(super) struct StallBreaker<S> {
+    stream: S,
     wait_max: Duration,
     /// Made with the first write that has to wait, and set anew for each later one.
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
 }
 
-impl StallBreaker {
-    pub(crate) fn new(stream: TcpStream, wait_max: Duration) -> Self {
+impl<S> StallBreaker<S> {
+    pub(super) fn new(stream: S, wait_max: Duration) -> Self {
         Self { stream, wait_max, timer: None, is_waiting: false }
+    }
+
+    /// Whether the client has not taken what was last written.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     fn limit<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -36,7 +40,7 @@ impl StallBreaker {
     }
 }
 
-impl AsyncRead for StallBreaker {
+impl<S: AsyncRead + Unpin> AsyncRead for StallBreaker<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -46,7 +50,7 @@ impl AsyncRead for StallBreaker {
     }
 }
 
-impl AsyncWrite for StallBreaker {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallBreaker<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.limit(cx, written)

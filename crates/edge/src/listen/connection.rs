@@ -1,0 +1,131 @@
+//! One client's connection, from its first byte to its end.
+
+use super::ended;
+use super::guard::{Guarded, Notes, Patience, Refused};
+use super::stall::StallBreaker;
+use crate::proxy::Proxy;
+use crate::respond::{AnswerBody, answer_refusal};
+use crate::state::Counters;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use httpcache::HeadLimits;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tracing::debug;
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(proxy: Proxy, stream: TcpStream, down: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true);
+    http1(proxy, stream, down).await;
+}
+
+async fn http1<S>(proxy: Proxy, stream: S, mut down: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let config = &proxy.state.config;
+    let limits = HeadLimits {
+        head_bytes: config.head_bytes_max,
+        target_bytes: config.target_bytes_max,
+        fields: config.fields_max,
+    };
+    let patience = Patience { head: config.client_head_timeout, idle: config.client_idle_timeout };
+    let notes = Arc::new(Notes::new());
+    let stream = StallBreaker::new(stream, config.client_stall_timeout);
+    let stream = Guarded::new(stream, limits, patience, Arc::clone(&notes));
+    let (state, peer) = (Arc::clone(&proxy.state), proxy.peer);
+    let service = service_fn(move |request| {
+        let (proxy, notes) = (proxy.clone(), Arc::clone(&notes));
+        async move { Ok::<_, Infallible>(answer(&proxy, request, notes).await) }
+    });
+    // The guard has its own limits of time and, with one field fewer than the parser takes, of the head.
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(limits.head_bytes.max(64 * 1024))
+        .max_headers(limits.fields + 1)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = &mut connection => outcome,
+        () = ended(&mut down) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        let io = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+            Counters::count(&state.counters.stalled);
+        }
+        debug!(%error, client = %peer.address, encrypted = peer.is_encrypted, "connection ended");
+    }
+}
+
+async fn answer(proxy: &Proxy, request: Request<Incoming>, notes: Arc<Notes>) -> Response<NotedBody> {
+    let response = match notes.refused(request.method()) {
+        Some(refused) => refuse(proxy, refused),
+        None => {
+            let response = proxy.handle(request).await;
+            match notes.broken() {
+                Some(refusal) => refuse(proxy, refusal.into()),
+                None => response,
+            }
+        }
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        notes.switch();
+    }
+    response.map(|body| NotedBody { body, notes })
+}
+
+fn refuse(proxy: &Proxy, refused: Refused) -> Response<AnswerBody> {
+    Counters::count(&proxy.state.counters.refused);
+    let mut response =
+        answer_refusal(&proxy.state, false, refused.status(), refused.name(), &refused.to_string());
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The body of an answer, whose end is noted.
+struct NotedBody {
+    body: AnswerBody,
+    notes: Arc<Notes>,
+}
+
+impl Body for NotedBody {
+    type Data = Bytes;
+    type Error = <AnswerBody as Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for NotedBody {
+    fn drop(&mut self) {
+        self.notes.answered();
+    }
+}
