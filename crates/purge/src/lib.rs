@@ -6,6 +6,7 @@ mod entry;
 mod ledger;
 mod member;
 mod plan;
+mod prefetch;
 mod status;
 mod tag;
 mod target;
@@ -19,6 +20,10 @@ pub use member::{MemberId, MemberIdError};
 pub use plan::{
     ENTRIES_PER_JOB_MAX, Failure, FailureReason, PlanError, PlanRequest, PlannedTask, PurgePlan, ZoneChoice,
     plan,
+};
+pub use prefetch::{
+    PREFETCH_HEADER_BYTES_MAX, PREFETCH_HEADERS_MAX, PrefetchHeaderError, PrefetchMode, PrefetchPlan,
+    PrefetchTask, check_prefetch_headers, plan_prefetch,
 };
 pub use status::{FencePolicy, JOB_ID_CHARS, JobId, JobIdError, MemberAck, TaskStatus, fold};
 pub use tag::{

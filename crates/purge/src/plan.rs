@@ -140,7 +140,7 @@ pub fn plan(
     if request.purge_type == PurgeType::All {
         return plan_all(request);
     }
-    let targets = distinct_targets(request)?;
+    let targets = distinct_targets_of(request.purge_type, request.targets)?;
     let zone_of = |host: &HostName| {
         let zone = zone_of(host)?;
         match &request.zones {
@@ -172,17 +172,20 @@ fn plan_all(request: &PlanRequest<'_>) -> Result<PurgePlan, PlanError> {
 }
 
 /// Each target once, with the text that named it first.
-fn distinct_targets<'a>(request: &PlanRequest<'a>) -> Result<Vec<(Target, &'a str)>, PlanError> {
-    if request.targets.is_empty() {
-        return Err(PlanError::NoTargets(request.purge_type));
+pub(crate) fn distinct_targets_of(
+    purge_type: PurgeType,
+    texts: &[String],
+) -> Result<Vec<(Target, &str)>, PlanError> {
+    if texts.is_empty() {
+        return Err(PlanError::NoTargets(purge_type));
     }
-    if request.targets.len() > ENTRIES_PER_JOB_MAX {
-        return Err(PlanError::TooManyEntries(request.targets.len()));
+    if texts.len() > ENTRIES_PER_JOB_MAX {
+        return Err(PlanError::TooManyEntries(texts.len()));
     }
     let mut seen = HashSet::new();
     let mut targets = Vec::new();
-    for text in request.targets {
-        let target = Target::parse(request.purge_type, text).map_err(|reason| refusal(text, reason))?;
+    for text in texts {
+        let target = Target::parse(purge_type, text).map_err(|reason| refusal(text, reason))?;
         if seen.insert(target.clone()) {
             targets.push((target, text.as_str()));
         }
@@ -292,15 +295,23 @@ fn distinct_domains(
 
 fn finish(tasks: Vec<PlannedTask>, foreign: Vec<String>) -> Result<PurgePlan, PlanError> {
     if tasks.is_empty() {
-        let first = foreign.first().map(|text| shown(text)).unwrap_or_default();
-        return Err(PlanError::AllHostsForeign { first });
+        return Err(refuse_all_foreign(&foreign));
     }
-    let failed = if foreign.is_empty() {
+    Ok(PurgePlan { tasks, failed: foreign_failure(foreign) })
+}
+
+/// No target's host belongs to a zone of the call.
+pub(crate) fn refuse_all_foreign(foreign: &[String]) -> PlanError {
+    PlanError::AllHostsForeign { first: foreign.first().map(|text| shown(text)).unwrap_or_default() }
+}
+
+/// What is said of the foreign targets beside accepted ones.
+pub(crate) fn foreign_failure(foreign: Vec<String>) -> Vec<Failure> {
+    if foreign.is_empty() {
         Vec::new()
     } else {
         vec![Failure { reason: FailureReason::ForeignHost, targets: foreign }]
-    };
-    Ok(PurgePlan { tasks, failed })
+    }
 }
 
 fn refusal(text: &str, reason: TargetError) -> PlanError {
