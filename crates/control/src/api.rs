@@ -7,6 +7,7 @@ mod directory;
 mod domains;
 mod filter;
 mod keys;
+mod prefetch_tasks;
 mod progress;
 mod purge_tasks;
 mod quota;
@@ -214,6 +215,8 @@ impl Api {
         match request {
             R::CreatePurgeTask(request) => self.create_purge_task(request).await.map(fields),
             R::DescribePurgeTasks(request) => self.describe_purge_tasks(request).await.map(fields),
+            R::CreatePrefetchTask(request) => self.create_prefetch_task(request).await.map(fields),
+            R::DescribePrefetchTasks(request) => self.describe_prefetch_tasks(request).await.map(fields),
             R::DescribeContentQuota(request) => self.describe_content_quota(request).await.map(fields),
             R::CreateZone(request) => self.create_zone(request).await.map(fields),
             R::DescribeZones(request) => self.describe_zones(request).await.map(fields),

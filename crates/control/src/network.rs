@@ -1,11 +1,12 @@
 //! The control plane's side of the purge protocol: members, leases, the log's tail, and when a task is done.
 //!
-//! Four loops, each woken by a signal and by a timer, each reading the state and moving it on, so that the path after
+//! Five loops, each woken by a signal and by a timer, each reading the state and moving it on, so that the path after
 //! a crash is the everyday path:
 //!
 //! - [`publish`] reads the log's tail and the configuration, for the links to hand on;
 //! - [`grant`] answers pings with what it read from the database after they arrived;
 //! - [`fold`] completes jobs, marks silent members leaving and removes those whose lease has run out;
+//! - [`prefetch`] loads prefetches for the links to hand on, and completes them;
 //! - [`link`], one for each edge, speaks with it.
 //!
 //! Clocks: waits are counted on the boot clock of this process, from readings made after the database was read. What
@@ -14,6 +15,7 @@
 mod fold;
 mod grant;
 mod link;
+mod prefetch;
 mod publish;
 
 use feed::ControlLink;
@@ -78,6 +80,7 @@ struct Shared {
     /// Counts up when jobs were completed.
     completed: watch::Sender<u64>,
     tail: publish::Tail,
+    prefetches: prefetch::Board,
     heard: Mutex<HashMap<MemberId, Heard>>,
     pings: mpsc::Sender<grant::PendingPing>,
     /// How many links there are.
@@ -106,6 +109,7 @@ impl Network {
             wake: watch::Sender::new(0),
             completed: watch::Sender::new(0),
             tail: publish::Tail::default(),
+            prefetches: prefetch::Board::default(),
             heard: Mutex::default(),
             pings,
             links: watch::Sender::new(0),
@@ -114,6 +118,7 @@ impl Network {
         spawn(&shared, shutdown.clone(), publish::run(Arc::clone(&shared)));
         spawn(&shared, shutdown.clone(), grant::run(Arc::clone(&shared), pending));
         spawn(&shared, shutdown.clone(), fold::run(Arc::clone(&shared)));
+        spawn(&shared, shutdown.clone(), prefetch::run(Arc::clone(&shared)));
         spawn(&shared, shutdown.clone(), take_links(Arc::clone(&shared), links, shutdown));
         Self { shared, accept }
     }
@@ -126,6 +131,11 @@ impl Network {
     /// Says that the log or the configuration changed. Called after the commit; being told twice does no harm.
     pub fn wake(&self) {
         self.shared.wake();
+    }
+
+    /// Says that prefetches were recorded. Called after the commit; being told twice does no harm.
+    pub fn wake_prefetch(&self) {
+        self.shared.prefetches.wake();
     }
 
     /// Changes whenever jobs were completed.

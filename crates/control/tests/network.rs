@@ -73,7 +73,7 @@ impl World {
             Some((epoch, applied)) => (Some(epoch), applied),
             None => (None, PurgeSeq::ZERO),
         };
-        let hello = Hello { member, edge_name: name.into(), epoch, applied };
+        let hello = Hello { member, edge_name: name.into(), epoch, applied, has_parent: false };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         Edge { link, nonce: 100 }
     }

@@ -132,7 +132,7 @@ impl Follower {
         self.pings.clear();
         let (epoch, applied) = self.position();
         let edge_name = self.state.config.name.clone();
-        let hello = Hello { member: self.member, edge_name, epoch, applied };
+        let hello = Hello { member: self.member, edge_name, epoch, applied, has_parent: false };
         if send(link, EdgeToControl::Hello(hello)).await.is_err() {
             return Ended::Broken;
         }
@@ -196,6 +196,7 @@ impl Follower {
         match message {
             ToEdge::Entries { epoch, entries } => self.apply(link, epoch, entries).await?,
             ToEdge::Grant(grant) => self.grant(link, grant).await?,
+            ToEdge::Prefetch { .. } => {}
             ToEdge::NotMember { nonce } => {
                 if self.pings.iter().any(|(sent, _)| *sent == nonce) {
                     return Ok(Some(Ended::NotMember));

@@ -14,7 +14,7 @@ mod wire;
 
 pub use http2::{FEED_PATH, FeedToken, Http2, Http2Error, LINKS_MAX, serve};
 pub use in_process::InProcess;
-pub use message::{EdgeToControl, Grant, Hello, Ping, ToEdge};
+pub use message::{EdgeToControl, Grant, Hello, Ping, Prefetch, Prefetched, ToEdge};
 pub use wire::{FRAME_BYTES_MAX, WireError};
 
 use tokio::sync::mpsc;
@@ -24,6 +24,9 @@ pub const LINK_MESSAGES_MAX: usize = 64;
 
 /// How many entries one message carries at most.
 pub const ENTRIES_PER_MESSAGE_MAX: usize = 256;
+
+/// How many URLs to fetch ahead, or outcomes of them, one message carries at most.
+pub const PREFETCHES_PER_MESSAGE_MAX: usize = 64;
 
 /// Why no link could be opened.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,8 @@ pub struct Hello {
     pub epoch: Option<Epoch>,
     /// How far it has applied that log.
     pub applied: PurgeSeq,
+    /// Whether it asks a parent edge rather than origins.
+    pub has_parent: bool,
 }
 
 /// An edge asks for a lease.
@@ -47,8 +49,31 @@ pub enum EdgeToControl {
         /// The last entry it has.
         after: PurgeSeq,
     },
+    /// What became of URLs that were to be fetched ahead.
+    Prefetched {
+        /// At most [`crate::PREFETCHES_PER_MESSAGE_MAX`].
+        outcomes: Vec<Prefetched>,
+    },
     /// The edge has given up its lease for good.
     Leave,
+}
+
+/// A URL to fetch ahead of its readers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    /// The task's number, by which its outcome is told.
+    pub task: u64,
+    /// The URL, as submitted.
+    pub url: String,
+}
+
+/// What became of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefetched {
+    /// The task's number.
+    pub task: u64,
+    /// Why it is not in the cache now; `None` if it is.
+    pub failure: Option<String>,
 }
 
 /// The right to trust the cache, counted from the moment the ping of that nonce was sent.
@@ -82,6 +107,17 @@ pub enum ToEdge {
     NotMember {
         /// The ping it answers.
         nonce: u64,
+    },
+    /// URLs to fetch ahead, once the entries up to `head` are applied.
+    Prefetch {
+        /// The log.
+        epoch: Epoch,
+        /// Its head when the job was accepted.
+        head: PurgeSeq,
+        /// The request fields to fetch with.
+        headers: Vec<(String, String)>,
+        /// At most [`crate::PREFETCHES_PER_MESSAGE_MAX`].
+        urls: Vec<Prefetch>,
     },
     /// The whole configuration.
     Zones {

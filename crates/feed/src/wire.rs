@@ -1,6 +1,6 @@
 //! Messages as bytes: a length of four bytes, big-endian, then that many bytes of JSON.
 
-use crate::{EdgeToControl, Grant, Hello, Ping, ToEdge};
+use crate::{EdgeToControl, Grant, Hello, Ping, Prefetch, Prefetched, ToEdge};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use purge::{CacheTag, Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
 use serde::{Deserialize, Serialize};
@@ -32,10 +32,11 @@ pub enum WireError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum WireEdgeToControl {
-    Hello { member: String, edge_name: String, epoch: Option<u64>, applied: u64 },
+    Hello { member: String, edge_name: String, epoch: Option<u64>, applied: u64, has_parent: bool },
     Ping { nonce: u64, epoch: Option<u64>, applied: u64 },
     Acknowledge { epoch: u64, applied: u64 },
     Want { after: u64 },
+    Prefetched { outcomes: Vec<WirePrefetched> },
     Leave,
 }
 
@@ -45,7 +46,22 @@ enum WireToEdge {
     Entries { epoch: u64, entries: Vec<WireEntry> },
     Grant { nonce: u64, epoch: u64, head: u64, first_retained: u64, lease_ms: u64 },
     NotMember { nonce: u64 },
+    Prefetch { epoch: u64, head: u64, headers: Vec<(String, String)>, urls: Vec<WirePrefetch> },
     Zones { version: u64, zones: Vec<WireZone> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WirePrefetch {
+    task: u64,
+    url: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WirePrefetched {
+    task: u64,
+    failure: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,6 +161,7 @@ impl Message for EdgeToControl {
                 edge_name: hello.edge_name.clone(),
                 epoch: hello.epoch.map(Epoch::number),
                 applied: hello.applied.number(),
+                has_parent: hello.has_parent,
             },
             Self::Ping(ping) => WireEdgeToControl::Ping {
                 nonce: ping.nonce,
@@ -155,18 +172,27 @@ impl Message for EdgeToControl {
                 WireEdgeToControl::Acknowledge { epoch: epoch.number(), applied: applied.number() }
             }
             Self::Want { after } => WireEdgeToControl::Want { after: after.number() },
+            Self::Prefetched { outcomes } => WireEdgeToControl::Prefetched {
+                outcomes: outcomes
+                    .iter()
+                    .map(|one| WirePrefetched { task: one.task, failure: one.failure.clone() })
+                    .collect(),
+            },
             Self::Leave => WireEdgeToControl::Leave,
         })
     }
 
     fn of_json(bytes: &[u8]) -> Result<Self, WireError> {
         Ok(match serde_json::from_slice(bytes).map_err(WireError::Malformed)? {
-            WireEdgeToControl::Hello { member, edge_name, epoch, applied } => Self::Hello(Hello {
-                member: MemberId::parse(&member).map_err(|error| bad("member id")(&error))?,
-                edge_name,
-                epoch: epoch.map(Epoch::new),
-                applied: PurgeSeq::new(applied),
-            }),
+            WireEdgeToControl::Hello { member, edge_name, epoch, applied, has_parent } => {
+                Self::Hello(Hello {
+                    member: MemberId::parse(&member).map_err(|error| bad("member id")(&error))?,
+                    edge_name,
+                    epoch: epoch.map(Epoch::new),
+                    applied: PurgeSeq::new(applied),
+                    has_parent,
+                })
+            }
             WireEdgeToControl::Ping { nonce, epoch, applied } => {
                 Self::Ping(Ping { nonce, epoch: epoch.map(Epoch::new), applied: PurgeSeq::new(applied) })
             }
@@ -174,6 +200,12 @@ impl Message for EdgeToControl {
                 Self::Acknowledge { epoch: Epoch::new(epoch), applied: PurgeSeq::new(applied) }
             }
             WireEdgeToControl::Want { after } => Self::Want { after: PurgeSeq::new(after) },
+            WireEdgeToControl::Prefetched { outcomes } => Self::Prefetched {
+                outcomes: outcomes
+                    .into_iter()
+                    .map(|one| Prefetched { task: one.task, failure: one.failure })
+                    .collect(),
+            },
             WireEdgeToControl::Leave => Self::Leave,
         })
     }
@@ -194,6 +226,12 @@ impl Message for ToEdge {
                 lease_ms: u64::try_from(grant.lease.as_millis()).unwrap_or(u64::MAX),
             },
             Self::NotMember { nonce } => WireToEdge::NotMember { nonce: *nonce },
+            Self::Prefetch { epoch, head, headers, urls } => WireToEdge::Prefetch {
+                epoch: epoch.number(),
+                head: head.number(),
+                headers: headers.clone(),
+                urls: urls.iter().map(|one| WirePrefetch { task: one.task, url: one.url.clone() }).collect(),
+            },
             Self::Zones { version, zones } => {
                 WireToEdge::Zones { version: *version, zones: zones.iter().map(zone_to_wire).collect() }
             }
@@ -214,6 +252,12 @@ impl Message for ToEdge {
                 lease: Duration::from_millis(lease_ms),
             }),
             WireToEdge::NotMember { nonce } => Self::NotMember { nonce },
+            WireToEdge::Prefetch { epoch, head, headers, urls } => Self::Prefetch {
+                epoch: Epoch::new(epoch),
+                head: PurgeSeq::new(head),
+                headers,
+                urls: urls.into_iter().map(|one| Prefetch { task: one.task, url: one.url }).collect(),
+            },
             WireToEdge::Zones { version, zones } => {
                 Self::Zones { version, zones: zones.into_iter().map(zone_of_wire).collect::<Result<_, _>>()? }
             }
@@ -373,6 +417,7 @@ mod tests {
             edge_name: "edge-1".into(),
             epoch: None,
             applied: PurgeSeq::ZERO,
+            has_parent: true,
         }));
         round_trip(EdgeToControl::Ping(Ping {
             nonce: 3,
@@ -381,7 +426,15 @@ mod tests {
         }));
         round_trip(EdgeToControl::Acknowledge { epoch: Epoch::new(4), applied: PurgeSeq::new(2) });
         round_trip(EdgeToControl::Want { after: PurgeSeq::new(2) });
+        let told = |task, failure: Option<&str>| Prefetched { task, failure: failure.map(Into::into) };
+        round_trip(EdgeToControl::Prefetched { outcomes: vec![told(1, None), told(2, Some("404"))] });
         round_trip(EdgeToControl::Leave);
+        round_trip(ToEdge::Prefetch {
+            epoch: Epoch::new(4),
+            head: PurgeSeq::new(2),
+            headers: vec![("Accept".into(), "*/*".into())],
+            urls: vec![Prefetch { task: 1, url: "http://www.a.test/".into() }],
+        });
     }
 
     #[test]

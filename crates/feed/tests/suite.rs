@@ -29,7 +29,13 @@ async fn http2(token: &str) -> (Http2, mpsc::Receiver<ControlLink>) {
 
 fn hello() -> EdgeToControl {
     let member = MemberId::from_random([1; 16]);
-    EdgeToControl::Hello(Hello { member, edge_name: "e".into(), epoch: None, applied: PurgeSeq::ZERO })
+    EdgeToControl::Hello(Hello {
+        member,
+        edge_name: "e".into(),
+        epoch: None,
+        applied: PurgeSeq::ZERO,
+        has_parent: false,
+    })
 }
 
 fn entries(count: u64) -> ToEdge {

@@ -12,6 +12,7 @@ mod log;
 mod master_key;
 mod members;
 mod open;
+mod prefetch;
 mod quota;
 mod record;
 mod snapshot;
@@ -25,6 +26,10 @@ pub use log::{GrantBasis, LogHead, LogRange};
 pub use master_key::{MASTER_KEY_BYTES, MasterKey, MasterKeyError};
 pub use members::{Joined, MEMBERS_MAX, Member, MemberState, MemberTerms};
 pub use open::{OpenError, Store, StoreOptions};
+pub use prefetch::{
+    FORGET_PREFETCHES_MAX, PendingPrefetch, PrefetchJob, PrefetchOutcome, PrefetchPage, PrefetchQuery,
+    PrefetchRecording, PrefetchRow,
+};
 pub use quota::{QUOTA_DAY_OFFSET_SECS, QuotaKind, QuotaLimits, QuotaLine};
 pub use record::{RecordError, Recorded, Recording};
 pub use snapshot::ConfigSnapshot;

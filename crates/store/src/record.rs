@@ -51,8 +51,8 @@ pub enum RecordError {
     QuotaBatch {
         /// The zone.
         zone: ZoneId,
-        /// The type of the targets.
-        kind: PurgeType,
+        /// What the targets are counted as.
+        kind: QuotaKind,
         /// How many one call may have.
         limit: u32,
         /// How many this one has.
@@ -63,8 +63,8 @@ pub enum RecordError {
     QuotaDaily {
         /// The zone.
         zone: ZoneId,
-        /// The type of the targets.
-        kind: PurgeType,
+        /// What the targets are counted as.
+        kind: QuotaKind,
         /// How many are left.
         left: u32,
         /// How many a day has.
@@ -145,13 +145,23 @@ async fn charge(
         return Ok(Err(RecordError::Nothing));
     }
     let day = quota_day(recording.now_ms, offset_secs);
-    let kind = recording.kind;
     let mut asked: BTreeMap<&ZoneId, u32> = BTreeMap::new();
     for task in &recording.tasks {
         *asked.entry(&task.zone).or_default() += 1;
     }
-    for (&zone, &count) in &asked {
-        let key = (zone.clone(), QuotaKind::Purge(kind), day);
+    charge_zones(db, accounts, QuotaKind::Purge(recording.kind), &asked, day).await
+}
+
+/// Charges what is asked of each zone to the accounts, all of it or nothing.
+pub(crate) async fn charge_zones(
+    db: &mut SqliteConnection,
+    accounts: &mut Accounts,
+    kind: QuotaKind,
+    asked: &BTreeMap<&ZoneId, u32>,
+    day: i64,
+) -> Result<Result<(), RecordError>, StoreError> {
+    for (&zone, &count) in asked {
+        let key = (zone.clone(), kind, day);
         if !accounts.contains_key(&key) {
             let Some(account) = quota::read_account(db, zone, key.1, day).await? else {
                 return Ok(Err(RecordError::ZoneNotFound(zone.clone())));
@@ -171,8 +181,8 @@ async fn charge(
             }
         }
     }
-    for (&zone, &count) in &asked {
-        if let Some(account) = accounts.get_mut(&(zone.clone(), QuotaKind::Purge(kind), day)) {
+    for (&zone, &count) in asked {
+        if let Some(account) = accounts.get_mut(&(zone.clone(), kind, day)) {
             account.used += count;
         }
     }
@@ -180,15 +190,18 @@ async fn charge(
 }
 
 /// Draws `count` ids that no job has.
-async fn unused_ids(db: &mut SqliteConnection, count: usize) -> Result<Vec<JobId>, StoreError> {
+pub(crate) async fn unused_ids(db: &mut SqliteConnection, count: usize) -> Result<Vec<JobId>, StoreError> {
     let mut drawn = HashSet::new();
     let mut ids = Vec::with_capacity(count);
     while ids.len() < count {
         let id = JobId::from_random(random()?);
-        let taken: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM jobs WHERE job_id = ?)")
-            .bind(id.as_str())
-            .fetch_one(&mut *db)
-            .await?;
+        let taken: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE job_id = ?1 \
+             UNION ALL SELECT 1 FROM prefetch_jobs WHERE job_id = ?1)",
+        )
+        .bind(id.as_str())
+        .fetch_one(&mut *db)
+        .await?;
         if !taken && drawn.insert(id.clone()) {
             ids.push(id);
         }

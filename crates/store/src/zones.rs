@@ -3,7 +3,7 @@
 use crate::log::{self, parse_host, parse_zone};
 use crate::open::{commit, random};
 use crate::snapshot::bump_version;
-use crate::{ConfigError, Store, StoreError};
+use crate::{ConfigError, Store, StoreError, prefetch};
 use purge::{Entry, Method, Scope};
 use sqlx::{Row, SqliteConnection};
 use zone::{HostName, ZoneId};
@@ -208,6 +208,7 @@ impl Store {
         .bind(id.as_str())
         .execute(&mut *tx)
         .await?;
+        prefetch::fail_of_zone(&mut tx, id, now_ms).await?;
         // The same host may come back in another zone: nothing cached for this one may be found then.
         let entry = Entry { zone: id.clone(), scope: Scope::All, method: Method::Delete };
         log::append(&mut tx, &[(&entry, None)], now_ms).await?;

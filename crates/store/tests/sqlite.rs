@@ -36,6 +36,13 @@ async fn log_and_jobs() {
 }
 
 #[tokio::test]
+async fn prefetches() {
+    on_sqlite(async |store| suite::prefetches_are_pending_until_each_task_has_its_outcome(store).await).await;
+    on_sqlite(async |store| suite::a_prefetch_spends_its_own_quota_and_nothing_when_refused(store).await)
+        .await;
+}
+
+#[tokio::test]
 async fn members() {
     on_sqlite(async |store| suite::members_join_leave_and_go(store).await).await;
 }

@@ -222,7 +222,7 @@ mod tests {
         check("", "", Err(ErrorCode::NoSuchVersion));
         check("2022-09-01", "CreateKey", Err(ErrorCode::InvalidAction));
         check("2022-09-01", "createpurgetask", Err(ErrorCode::InvalidAction));
-        check("2022-09-01", "CreatePrefetchTask", Err(ErrorCode::InvalidAction));
+        check("2022-09-01", "CreateOriginGroup", Err(ErrorCode::InvalidAction));
     }
 
     #[test]

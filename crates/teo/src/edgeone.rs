@@ -12,6 +12,8 @@ pub const FILTERS_MAX: usize = 20;
 pub const FILTER_VALUES_MAX: usize = 20;
 /// The most tags on a zone.
 pub const TAGS_MAX: usize = 50;
+/// The most request fields of one prefetch.
+pub const PREFETCH_HEADERS_MAX: usize = 20;
 /// The longest alias of a zone, in bytes.
 pub const ALIAS_BYTES_MAX: usize = 200;
 /// The longest domain or zone name in a parameter, in bytes.
@@ -44,6 +46,26 @@ choice! {
         Invalidate = "invalidate",
         /// Drop it: the next request fetches it anew.
         Delete = "delete",
+    }
+}
+
+choice! {
+    /// Which edges fetch ahead.
+    pub enum PrefetchMode {
+        /// Those that ask origins themselves: the parents where edges have parents, otherwise all.
+        Default = "default",
+        /// Every edge.
+        Edge = "edge",
+    }
+}
+
+choice! {
+    /// Whether the media segments that a list names are fetched too.
+    pub enum PrefetchMediaSegments {
+        /// They are.
+        On = "on",
+        /// They are not.
+        Off = "off",
     }
 }
 
@@ -340,6 +362,16 @@ shape! {
     pub struct CacheTag {
         /// Host names; none: every domain of the zone.
         domains "Domains": Vec<String>, required .items(DOMAIN_NAMES_MAX, ErrorCode::InvalidParameter);
+    }
+}
+
+shape! {
+    /// A request field of a prefetch.
+    pub struct Header {
+        /// Its name.
+        name "Name": String, required .bytes(2048);
+        /// Its value.
+        value "Value": String, required .bytes(2048);
     }
 }
 
@@ -720,6 +752,54 @@ product! {
             filters "Filters": Vec<AdvancedFilter>, default(Vec::new()) .items(FILTERS_MAX, ErrorCode::TooManyFilters);
         }
         response DescribePurgeTasksResponse {
+            /// How many tasks match, before paging.
+            total_count "TotalCount": i64, required;
+            /// The tasks.
+            tasks "Tasks": Vec<Task>, required;
+        }
+    }
+
+    /// Fetches URLs ahead of their readers.
+    CreatePrefetchTask {
+        request CreatePrefetchTaskRequest {
+            /// Which zone; `*` for targets of several zones, which needs rights on all.
+            zone_id "ZoneId": String, required .bytes(64);
+            /// The URLs.
+            targets "Targets": Vec<String>, optional;
+            /// Which edges fetch.
+            mode "Mode": PrefetchMode, default(PrefetchMode::Default);
+            /// Whether non-ASCII characters are percent-encoded first. Targets are normalised so in any case.
+            encode_url "EncodeUrl": bool, default(false) .hidden();
+            /// The request fields to fetch with.
+            headers "Headers": Vec<Header>, default(Vec::new()) .items(PREFETCH_HEADERS_MAX, ErrorCode::InvalidParameter);
+            /// Whether the media segments that a list names are fetched too; only off is implemented.
+            prefetch_media_segments "PrefetchMediaSegments": PrefetchMediaSegments, default(PrefetchMediaSegments::Off);
+        }
+        response CreatePrefetchTaskResponse {
+            /// The job's id.
+            job_id "JobId": String, required;
+            /// Targets that were not accepted; empty when all were.
+            failed_list "FailedList": Vec<FailReason>, required;
+        }
+    }
+
+    /// Lists prefetch tasks, newest first. Needs a time range or a job-id filter.
+    DescribePrefetchTasks {
+        request DescribePrefetchTasksRequest {
+            /// Which zone; absent: all that the key may see.
+            zone_id "ZoneId": String, optional .bytes(64);
+            /// Tasks accepted at or after this time, ISO 8601; needs EndTime.
+            start_time "StartTime": String, optional .bytes(64);
+            /// Tasks accepted at or before this time, ISO 8601, at most 7 days later than StartTime.
+            end_time "EndTime": String, optional .bytes(64);
+            /// How many to skip.
+            offset "Offset": i64, default(0) .range(0, OFFSET_MAX);
+            /// The most tasks to answer.
+            limit "Limit": i64, default(20) .range(0, 1000);
+            /// Filters by job-id, target, domains (several values) and statuses (several values).
+            filters "Filters": Vec<AdvancedFilter>, default(Vec::new()) .items(FILTERS_MAX, ErrorCode::TooManyFilters);
+        }
+        response DescribePrefetchTasksResponse {
             /// How many tasks match, before paging.
             total_count "TotalCount": i64, required;
             /// The tasks.

@@ -81,6 +81,8 @@ fn check_answers<T: Operation>() {
 fn answers_are_written_as_recorded() {
     check_answers::<edgeone::CreatePurgeTaskRequest>();
     check_answers::<edgeone::DescribePurgeTasksRequest>();
+    check_answers::<edgeone::CreatePrefetchTaskRequest>();
+    check_answers::<edgeone::DescribePrefetchTasksRequest>();
     check_answers::<edgeone::DescribeContentQuotaRequest>();
     check_answers::<edgeone::CreateZoneRequest>();
     check_answers::<edgeone::DescribeZonesRequest>();

@@ -4,7 +4,7 @@ use super::directory::read_zone_id;
 use super::filter::{self, Filter, Known};
 use super::{Api, refusal, time_text};
 use crate::recorder::RecorderError;
-use purge::{FailureReason, JobId, Method, PlanRequest, PurgeType, TaskStatus, ZoneChoice};
+use purge::{Failure, FailureReason, JobId, Method, PlanRequest, PurgeType, TaskStatus, ZoneChoice};
 use store::{RecordError, Recording, TargetFilter, TaskQuery, TaskRow};
 use teo::edgeone::{
     self as wire, CreatePurgeTaskRequest, CreatePurgeTaskResponse, DescribePurgeTasksRequest,
@@ -18,10 +18,10 @@ use zone::HostName;
 const RANGE_SECS_MAX: i64 = 7 * 86_400;
 
 /// How often a job is planned at most, when the configuration changes between planning and recording.
-const PLANS_MAX: usize = 5;
+pub(super) const PLANS_MAX: usize = 5;
 
 /// The `ZoneId` that stands for all zones.
-const EVERY_ZONE: &str = "*";
+pub(super) const EVERY_ZONE: &str = "*";
 
 const FILTERS: [Known; 5] = [
     Known { name: "job-id", several: false, fuzzy: false },
@@ -77,15 +77,10 @@ impl Api {
             last_seq = %recorded.last_seq,
             "purge recorded"
         );
-        let failed_list = failed
-            .into_iter()
-            .map(|failure| match failure.reason {
-                FailureReason::ForeignHost => {
-                    FailReason { reason: failure.reason.to_string(), targets: failure.targets }
-                }
-            })
-            .collect();
-        Ok(CreatePurgeTaskResponse { job_id: recorded.job_id.to_string(), failed_list })
+        Ok(CreatePurgeTaskResponse {
+            job_id: recorded.job_id.to_string(),
+            failed_list: failed_to_wire(failed),
+        })
     }
 
     pub(super) async fn describe_purge_tasks(
@@ -125,7 +120,7 @@ impl Api {
 }
 
 /// Both times, in order and not too far apart; or neither.
-fn read_range(start: Option<&str>, end: Option<&str>) -> Result<Option<(i64, i64)>, ApiError> {
+pub(super) fn read_range(start: Option<&str>, end: Option<&str>) -> Result<Option<(i64, i64)>, ApiError> {
     let refuse = |text: &str| Err(ApiError::new(ErrorCode::ParameterError, text));
     let (start, end) = match (start, end) {
         (None, None) => return Ok(None),
@@ -183,14 +178,27 @@ fn narrow(mut query: TaskQuery, filters: Vec<Filter>) -> Result<Option<TaskQuery
     Ok(possible.then_some(query))
 }
 
-fn task_to_wire(task: TaskRow) -> Task {
-    let status = match task.status {
+/// Targets that were not accepted, and why.
+pub(super) fn failed_to_wire(failed: Vec<Failure>) -> Vec<FailReason> {
+    let to_wire = |failure: Failure| match failure.reason {
+        FailureReason::ForeignHost => {
+            FailReason { reason: failure.reason.to_string(), targets: failure.targets }
+        }
+    };
+    failed.into_iter().map(to_wire).collect()
+}
+
+pub(super) fn status_to_wire(status: TaskStatus) -> wire::TaskStatus {
+    match status {
         TaskStatus::Processing => wire::TaskStatus::Processing,
         TaskStatus::Success => wire::TaskStatus::Success,
         TaskStatus::Failed => wire::TaskStatus::Failed,
         TaskStatus::Timeout => wire::TaskStatus::Timeout,
         TaskStatus::Canceled => wire::TaskStatus::Canceled,
-    };
+    }
+}
+
+fn task_to_wire(task: TaskRow) -> Task {
     Task {
         job_id: task.job_id.to_string(),
         target: task.target,
@@ -200,7 +208,7 @@ fn task_to_wire(task: TaskRow) -> Task {
             Method::Delete => PurgeMethod::Delete,
         }),
         fail_type: (task.status == TaskStatus::Failed).then_some(FailType::TaskFailed),
-        status,
+        status: status_to_wire(task.status),
         create_time: time_text::write(task.created_ms),
         update_time: time_text::write(task.updated_ms),
         fail_message: task.fail_message,

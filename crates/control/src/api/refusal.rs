@@ -76,6 +76,11 @@ pub(super) fn of_recorder(refusal: RecorderError) -> ApiError {
         }
         RecorderError::Record(refusal) => refusal,
     };
+    of_record(refusal)
+}
+
+/// A purge or prefetch that the store did not record.
+pub(super) fn of_record(refusal: RecordError) -> ApiError {
     match refusal {
         RecordError::Nothing => ApiError::new(ErrorCode::TaskNotGenerated, refusal.to_string()),
         // A quota of 0 is how an administrator switches a type off; there is no other call that would fit in it.
@@ -92,14 +97,14 @@ pub(super) fn of_recorder(refusal: RecorderError) -> ApiError {
             "the configuration of zones changes all the time; try again in a second",
         ),
         RecordError::Refused(ref failure) => {
-            error!(error = %chain(failure), "a purge was not recorded");
-            ApiError::new(ErrorCode::DbError, "the database failed; the purge was not recorded")
+            error!(error = %chain(failure), "a job was not recorded");
+            ApiError::new(ErrorCode::DbError, "the database failed; the job was not recorded")
         }
         RecordError::Unconfirmed(ref failure) => {
-            error!(error = %chain(failure), "a purge was not confirmed");
+            error!(error = %chain(failure), "a job was not confirmed");
             ApiError::new(
                 ErrorCode::DbError,
-                "the database did not confirm the purge: it may or may not have been recorded; send it again",
+                "the database did not confirm the job: it may or may not have been recorded; send it again",
             )
         }
     }

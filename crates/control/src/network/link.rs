@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::grant::PendingPing;
+use super::prefetch::Handing;
 use feed::{ControlLink, ENTRIES_PER_MESSAGE_MAX, EdgeToControl, Hello, LinkBroken, ToEdge};
 use purge::{MemberId, PurgeSeq};
 use std::sync::Arc;
@@ -28,14 +29,15 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
             return;
         }
     };
-    let Hello { member, edge_name, epoch, applied } = hello;
+    let Hello { member, edge_name, epoch, applied, has_parent } = hello;
     shared.hear(member, epoch.map(|epoch| (epoch, applied)));
     if !join(&shared, member, &edge_name).await {
         return;
     }
     info!(%member, edge = edge_name, %applied, "edge joined");
     let known = shared.tail.head.borrow().filter(|(of, _)| Some(*of) == epoch).map(|_| applied);
-    let Err(LinkBroken) = speak(&shared, &mut link, member, known).await else { return };
+    let prefetch = Handing::new(&shared, member, has_parent);
+    let Err(LinkBroken) = speak(&shared, &mut link, member, known, prefetch).await else { return };
     debug!(%member, edge = edge_name, "edge's link ended");
 }
 
@@ -61,6 +63,7 @@ async fn speak(
     link: &mut ControlLink,
     member: MemberId,
     known: Option<PurgeSeq>,
+    mut prefetch: Handing,
 ) -> Result<(), LinkBroken> {
     let mut head = shared.tail.head.subscribe();
     let mut config = shared.tail.config.subscribe();
@@ -89,9 +92,14 @@ async fn speak(
                         handed_on = Some(after);
                         head.mark_changed();
                     }
+                    EdgeToControl::Prefetched { outcomes } => {
+                        prefetch.told(outcomes);
+                        prefetch.hand_on(link).await?;
+                    }
                     EdgeToControl::Leave => return leave(shared, member).await,
                 }
             }
+            () = prefetch.changed() => prefetch.hand_on(link).await?,
             _ = config.changed() => {
                 let snapshot = config.borrow_and_update().clone();
                 if let Some(snapshot) = snapshot {

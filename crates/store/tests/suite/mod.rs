@@ -1,14 +1,15 @@
 //! What every store does, whatever database it is on: each case takes an empty store.
 
 use purge::{
-    Entry, FencePolicy, JobId, MemberId, Method, PlannedTask, PurgeSeq, PurgeType, Scope, TaskStatus, UrlKey,
-    UrlPrefix,
+    Entry, FencePolicy, JobId, MemberId, Method, PlannedTask, PrefetchMode, PrefetchTask, PurgeSeq,
+    PurgeType, Scope, TaskStatus, UrlKey, UrlPrefix,
 };
 use std::collections::BTreeMap;
 use store::{
     Area, ConfigError, DomainChange, DomainRecord, FORGET_JOBS_MAX, Ipv6Status, Joined, KeyError,
-    MemberState, MemberTerms, NewZone, OriginRecord, QuotaKind, QuotaLimits, RecordError, Recorded,
-    Recording, Store, Tag, TargetFilter, TaskQuery, ZoneChange,
+    MemberState, MemberTerms, NewZone, OriginRecord, PendingPrefetch, PrefetchOutcome, PrefetchQuery,
+    PrefetchRecording, QuotaKind, QuotaLimits, RecordError, Recorded, Recording, Store, Tag, TargetFilter,
+    TaskQuery, ZoneChange,
 };
 use zone::{HostName, OriginProtocol, ZoneId};
 
@@ -582,4 +583,112 @@ pub(crate) async fn quotas_and_seqs_are_those_of_a_naive_count(store: &Store, gr
         let left = available(store, &zones[zone], kind, NOW_MS + day * DAY_MS).await;
         assert_eq!(left as usize, DAILY - spent);
     }
+}
+
+fn prefetch_of(zone: &ZoneId, count: usize, now_ms: i64, config_version: u64) -> PrefetchRecording {
+    let task = |i| PrefetchTask {
+        zone: zone.clone(),
+        target: format!("https://www.a.test/{i}"),
+        host: host("www.a.test"),
+    };
+    PrefetchRecording {
+        mode: PrefetchMode::Edge,
+        headers: vec![("Accept-Encoding".into(), "gzip".into())],
+        tasks: (0..count).map(task).collect(),
+        now_ms,
+        config_version,
+    }
+}
+
+/// A prefetch is recorded with its quota and the log's head, is pending until each task has its outcome, and is found
+/// by every filter.
+pub(crate) async fn prefetches_are_pending_until_each_task_has_its_outcome(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    record_one(store, urls(&zone, 2, NOW_MS)).await.unwrap();
+    let version = store.config_version().await.unwrap();
+    let job_id = store.record_prefetch(prefetch_of(&zone, 3, NOW_MS, version)).await.unwrap();
+    let head = store.log_head().await.unwrap();
+    let pending = store.pending_prefetches(0, 10).await.unwrap();
+    let targets: Vec<_> = pending.iter().map(|task| task.target.as_str()).collect();
+    assert_eq!(targets, ["https://www.a.test/0", "https://www.a.test/1", "https://www.a.test/2"]);
+    let job = &pending[0].job;
+    assert_eq!(
+        (&job.job_id, job.mode, job.epoch, job.head),
+        (&job_id, PrefetchMode::Edge, head.epoch, head.head)
+    );
+    assert_eq!(job.headers, [("Accept-Encoding".into(), "gzip".into())]);
+    let rest = store.pending_prefetches(pending[0].task_id, 1).await.unwrap();
+    assert_eq!(rest, pending[1..2]);
+    let outcome = |task: &PendingPrefetch, status, why: Option<&str>| PrefetchOutcome {
+        task_id: task.task_id,
+        status,
+        fail_message: why.map(Into::into),
+    };
+    let outcomes = [
+        outcome(&pending[0], TaskStatus::Success, None),
+        outcome(&pending[1], TaskStatus::Failed, Some("404")),
+    ];
+    store.complete_prefetches(&outcomes, NOW_MS + 5).await.unwrap();
+    // A second outcome changes nothing.
+    let again = [outcome(&pending[0], TaskStatus::Failed, Some("late"))];
+    store.complete_prefetches(&again, NOW_MS + 9).await.unwrap();
+    let all = PrefetchQuery { limit: 10, ..PrefetchQuery::default() };
+    let page = store.describe_prefetches(&all).await.unwrap();
+    let seen: Vec<_> = page
+        .tasks
+        .iter()
+        .map(|task| (task.status, task.fail_message.as_deref(), task.updated_ms - NOW_MS))
+        .collect();
+    let expected = [
+        (TaskStatus::Success, None, 5),
+        (TaskStatus::Failed, Some("404"), 5),
+        (TaskStatus::Processing, None, 0),
+    ];
+    assert_eq!((page.total, &seen[..]), (3, &expected[..]));
+    let count = async |query: PrefetchQuery| store.describe_prefetches(&query).await.unwrap().total;
+    let none = JobId::parse("000000000000").unwrap();
+    assert_eq!(count(PrefetchQuery { job_id: Some(job_id), ..all.clone() }).await, 3);
+    assert_eq!(count(PrefetchQuery { job_id: Some(none), ..all.clone() }).await, 0);
+    assert_eq!(count(PrefetchQuery { zones: Some(vec![zone.clone()]), ..all.clone() }).await, 3);
+    assert_eq!(count(PrefetchQuery { domains: vec![host("b.test")], ..all.clone() }).await, 0);
+    assert_eq!(count(PrefetchQuery { statuses: vec![TaskStatus::Failed], ..all.clone() }).await, 1);
+    let exact = TargetFilter::Exact("https://www.a.test/1".into());
+    assert_eq!(count(PrefetchQuery { target: Some(exact), ..all.clone() }).await, 1);
+    let second = NOW_MS / 1000;
+    assert_eq!(count(PrefetchQuery { created_secs: Some(second..=second), ..all.clone() }).await, 3);
+    assert_eq!(count(PrefetchQuery { created_secs: Some(second + 1..=second + 9), ..all.clone() }).await, 0);
+
+    // Nothing is forgotten while a task is processing; a deleted zone's tasks fail.
+    assert_eq!(store.forget_prefetches(NOW_MS + DAY_MS).await.unwrap(), 0);
+    store.delete_zone(&zone, NOW_MS + 20).await.unwrap();
+    assert_eq!(store.pending_prefetches(0, 10).await.unwrap(), []);
+    let failed = PrefetchQuery { statuses: vec![TaskStatus::Failed], ..all };
+    assert_eq!(count(failed).await, 2);
+    assert_eq!(store.forget_prefetches(NOW_MS).await.unwrap(), 0);
+    assert_eq!(store.forget_prefetches(NOW_MS + 1).await.unwrap(), 1);
+}
+
+pub(crate) async fn a_prefetch_spends_its_own_quota_and_nothing_when_refused(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let limits = QuotaLimits { batch: 3, daily: 5 };
+    store.set_quota_override(&zone, QuotaKind::PrefetchUrl, Some(limits)).await.unwrap();
+    let version = store.config_version().await.unwrap();
+    let record = async |count| store.record_prefetch(prefetch_of(&zone, count, NOW_MS, version)).await;
+    assert!(matches!(record(0).await, Err(RecordError::Nothing)));
+    let refused = record(4).await;
+    let kind = QuotaKind::PrefetchUrl;
+    assert!(
+        matches!(refused, Err(RecordError::QuotaBatch { kind: of, limit: 3, asked: 4, .. }) if of == kind)
+    );
+    record(3).await.unwrap();
+    assert!(matches!(record(3).await, Err(RecordError::QuotaDaily { left: 2, asked: 3, .. })));
+    record(2).await.unwrap();
+    let stale = store.record_prefetch(prefetch_of(&zone, 1, NOW_MS + DAY_MS, version + 1)).await;
+    assert!(matches!(stale, Err(RecordError::ConfigChanged)));
+    let lines = store.content_quota(&zone, NOW_MS).await.unwrap().unwrap();
+    let left = |kind| lines.iter().find(|line| line.kind == kind).unwrap().available;
+    assert_eq!((left(kind), left(QuotaKind::Purge(PurgeType::Url))), (0, 100_000));
+    let gone = ZoneId::parse("zone-zzzzzzzzzzzz").unwrap();
+    let refused = store.record_prefetch(prefetch_of(&gone, 1, NOW_MS, version)).await;
+    assert!(matches!(refused, Err(RecordError::ZoneNotFound(zone)) if zone == gone));
 }
