@@ -47,6 +47,10 @@ pub struct EdgeConfig {
     pub client_stall_timeout: Duration,
     /// How often the cache is swept of what purges matched.
     pub sweep_interval: Duration,
+    /// How many requests of prefetches one origin gets at once. 1 to 256.
+    pub prefetch_concurrency: usize,
+    /// How many bytes a second prefetches take from one origin, on average; 0 for no limit.
+    pub prefetch_bytes_per_sec: u64,
     /// Ask for a new lease this often for each length of a lease (the protocol's `L/4`).
     pub pings_per_lease: u32,
 }
@@ -96,6 +100,8 @@ impl EdgeConfig {
             client_idle_timeout: Duration::from_secs(60),
             client_stall_timeout: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(10),
+            prefetch_concurrency: 8,
+            prefetch_bytes_per_sec: 32 << 20,
             pings_per_lease: 4,
         }
     }
@@ -119,6 +125,7 @@ impl EdgeConfig {
             ("the longest target, in bytes,", self.target_bytes_max as u64, 1, self.head_bytes_max as u64),
             ("the number of fetches", self.fetches_max as u64, 1, 1 << 20),
             ("the number of fetches while fenced", self.fenced_fetches_max as u64, 1, 1 << 20),
+            ("the number of prefetches from one origin", self.prefetch_concurrency as u64, 1, 256),
             // Those who wait for a head that another asked for would give up before it is given up.
             (
                 "the time for a connection and a head, in milliseconds,",

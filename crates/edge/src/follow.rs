@@ -5,8 +5,11 @@
 //! Does not know HTTP or the store.
 
 use crate::listen::ended;
+use crate::prefetch::{Batch, Orders};
 use crate::state::{NoRandomness, State, random};
-use feed::{EdgeLink, EdgeToControl, Feed, Grant, Hello, LinkBroken, Ping, ToEdge};
+use feed::{
+    EdgeLink, EdgeToControl, Feed, Grant, Hello, LinkBroken, PREFETCHES_PER_MESSAGE_MAX, Ping, ToEdge,
+};
 use purge::{ApplyError, Epoch, LogEntry, MemberId, PurgeSeq};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -60,12 +63,14 @@ struct Follower {
     ping_interval: Duration,
     /// Where the last request for missing entries began, so that one gap is asked for once a link and ping.
     wanted: Option<PurgeSeq>,
+    orders: Orders,
 }
 
 /// Follows for as long as the edge lives: opens a link, and another when it breaks. Gives up the lease at the end.
 pub(crate) async fn run<F: Feed>(
     state: Arc<State>,
     feed: F,
+    orders: Orders,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), NoRandomness> {
     let mut follower = Follower {
@@ -77,6 +82,7 @@ pub(crate) async fn run<F: Feed>(
         early_epoch: None,
         ping_interval: FIRST_PING_INTERVAL,
         wanted: None,
+        orders,
         state,
     };
     let mut wait = REOPEN.0;
@@ -146,6 +152,12 @@ impl Follower {
                         return Ended::Broken;
                     }
                 }
+                outcomes = self.orders.outcomes(PREFETCHES_PER_MESSAGE_MAX) => {
+                    // Lost with a link, they are asked for again on the next.
+                    if send(link, EdgeToControl::Prefetched { outcomes }).await.is_err() {
+                        return Ended::Broken;
+                    }
+                }
                 message = link.receive() => {
                     let Some(message) = message else { return Ended::Broken };
                     match self.receive(link, message).await {
@@ -196,7 +208,12 @@ impl Follower {
         match message {
             ToEdge::Entries { epoch, entries } => self.apply(link, epoch, entries).await?,
             ToEdge::Grant(grant) => self.grant(link, grant).await?,
-            ToEdge::Prefetch { .. } => {}
+            ToEdge::Prefetch { epoch, head, headers, urls } => {
+                let outcomes = self.orders.place(Batch { epoch, head, headers, urls });
+                if !outcomes.is_empty() {
+                    send(link, EdgeToControl::Prefetched { outcomes }).await?;
+                }
+            }
             ToEdge::NotMember { nonce } => {
                 if self.pings.iter().any(|(sent, _)| *sent == nonce) {
                     return Ok(Some(Ended::NotMember));

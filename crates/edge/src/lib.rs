@@ -17,6 +17,7 @@ mod lease;
 mod listen;
 mod object;
 mod origin;
+mod prefetch;
 mod proxy;
 mod respond;
 mod shelf;

@@ -12,7 +12,7 @@ use crate::config::{EdgeConfig, EdgeConfigError};
 use crate::origin::OriginClient;
 use crate::proxy::{Peer, Proxy};
 use crate::state::{Counters, NoRandomness, State};
-use crate::{follow, sweep};
+use crate::{follow, prefetch, sweep};
 use feed::Feed;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,10 +87,21 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
         threads
             .push(thread(format!("edge-{index}"), move || runtime.block_on(serve(state, listener, down)))?);
     }
+    let (orders, prefetcher) = prefetch::channel();
+    let (fetching, runtime_of_prefetch) = (Arc::clone(&state), runtime()?);
+    let mut ending = down.clone();
+    let fetch_ahead = async move {
+        let client = OriginClient::new(fetching.config.connect_timeout, fetching.config.head_timeout);
+        tokio::select! {
+            () = prefetcher.run(Proxy { state: fetching, client }) => {}
+            () = ended(&mut ending) => {}
+        }
+    };
+    threads.push(thread("edge-prefetch".into(), move || runtime_of_prefetch.block_on(fetch_ahead))?);
     let (following, runtime) = (Arc::clone(&state), runtime()?);
     let follow = async move {
         let sweeping = tokio::spawn(sweep::run(Arc::clone(&following)));
-        if let Err(error) = follow::run(following, feed, down).await {
+        if let Err(error) = follow::run(following, feed, orders, down).await {
             warn!(%error, "the log is not followed");
         }
         sweeping.abort();

@@ -173,7 +173,10 @@ fn lock_dir(dir: &Path) -> Result<File, OpenError> {
 }
 
 async fn migrate(writer: &SqlitePool, dir: &Path) -> Result<(), OpenError> {
-    const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "start", include_str!("../migrations/0001_start.sql"))];
+    const MIGRATIONS: [(i64, &str, &str); 2] = [
+        (1, "start", include_str!("../migrations/0001_start.sql")),
+        (3, "prefetch", include_str!("../migrations/0003_prefetch.sql")),
+    ];
     let migrator = Migrator::with_migrations(
         MIGRATIONS
             .into_iter()

@@ -89,11 +89,10 @@ impl Open {
     /// Whether a task of this mode asks this member: the default asks those without a parent, or all if none is.
     fn asks(&self, mode: PrefetchMode, member: MemberId) -> bool {
         let has_parent = |(_, has_parent): &(String, Option<bool>)| *has_parent == Some(true);
+        let Some(asked) = self.members.get(&member) else { return false };
         match mode {
             PrefetchMode::Edge => true,
-            PrefetchMode::Default => {
-                !self.members.get(&member).is_some_and(has_parent) || self.members.values().all(has_parent)
-            }
+            PrefetchMode::Default => !has_parent(asked) || self.members.values().all(has_parent),
         }
     }
 
@@ -167,16 +166,10 @@ async fn turn(shared: &Shared, loaded_to: &mut u64, whole: bool) -> Result<(), S
     let loaded = shared.store.pending_prefetches(*loaded_to, room).await?;
     let has_more = !loaded.is_empty();
     *loaded_to = loaded.last().map_or(*loaded_to, |task| task.task_id);
-    let nothing_open = {
-        let mut open = board.open.lock();
-        let open_task = |task: PendingPrefetch| (task.task_id, OpenTask { task, told: HashMap::new() });
-        open.tasks.extend(loaded.into_iter().map(open_task));
-        open.tasks.is_empty()
-    };
     if whole {
         forget(shared).await?;
     }
-    if nothing_open {
+    if !has_more && board.open.lock().tasks.is_empty() {
         return Ok(());
     }
     let members = shared.store.grant_basis().await?.members;
@@ -192,6 +185,9 @@ async fn turn(shared: &Shared, loaded_to: &mut u64, whole: bool) -> Result<(), S
         if members_changed {
             open.generation += 1;
         }
+        // Not before the members are known: links ask whom a task asks.
+        let open_task = |task: PendingPrefetch| (task.task_id, OpenTask { task, told: HashMap::new() });
+        open.tasks.extend(loaded.into_iter().map(open_task));
         let told = std::mem::take(&mut open.told);
         let looked_at: Vec<u64> = if whole || members_changed {
             open.tasks.keys().copied().collect()

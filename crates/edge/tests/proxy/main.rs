@@ -6,6 +6,7 @@ mod caching;
 mod fencing;
 mod framing;
 mod limits;
+mod prefetching;
 mod promise;
 mod purging;
 mod world;

@@ -9,6 +9,7 @@ mod api;
 mod commands;
 mod crash;
 mod cut_off;
+mod prefetching;
 mod process;
 mod purging;
 mod races;

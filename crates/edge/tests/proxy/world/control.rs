@@ -1,7 +1,7 @@
 //! A control plane whose log, grants and members the test decides.
 
 use super::{PATIENCE, zone_id};
-use feed::{ControlLink, EdgeToControl, Grant, ToEdge};
+use feed::{ControlLink, EdgeToControl, Grant, Prefetched, ToEdge};
 use purge::{Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -42,6 +42,7 @@ struct Plan {
     members: Vec<MemberId>,
     has_left: bool,
     grants: u64,
+    prefetched: Vec<Prefetched>,
 }
 
 impl Plan {
@@ -70,6 +71,7 @@ impl Control {
             members: Vec::new(),
             has_left: false,
             grants: 0,
+            prefetched: Vec::new(),
         };
         let shared = Arc::new(Shared {
             plan: Mutex::new(plan),
@@ -211,6 +213,16 @@ impl Control {
         .await;
     }
 
+    /// Waits until the edge has told of `count` prefetches, and returns task and failure of each, by task.
+    pub(crate) async fn until_prefetched(&self, count: usize) -> Vec<(u64, Option<String>)> {
+        self.until("outcomes of prefetches", |plan| plan.prefetched.len() >= count).await;
+        let plan = self.shared.plan.lock().unwrap();
+        let mut outcomes: Vec<_> =
+            plan.prefetched.iter().map(|one| (one.task, one.failure.clone())).collect();
+        outcomes.sort();
+        outcomes
+    }
+
     async fn until(&self, what: &str, condition: impl Fn(&Plan) -> bool) {
         let mut heard = self.shared.heard.subscribe();
         let waited = tokio::time::timeout(PATIENCE, async {
@@ -249,6 +261,10 @@ impl Shared {
                     plan.answers_wants
                 };
                 answers.then(|| self.entries_after(after.number()))
+            }
+            EdgeToControl::Prefetched { outcomes } => {
+                self.plan.lock().unwrap().prefetched.extend(outcomes);
+                None
             }
             EdgeToControl::Leave => {
                 self.plan.lock().unwrap().has_left = true;
