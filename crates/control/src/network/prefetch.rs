@@ -118,9 +118,10 @@ impl Open {
             };
             return is_late.then(late);
         }
-        let failures: Vec<String> = asked()
+        let mut failures: Vec<String> = asked()
             .filter_map(|(member, (name, _))| told[member].as_ref().map(|why| format!("{name}: {why}")))
             .collect();
+        failures.sort_unstable();
         let (status, fail_message) = match failures.is_empty() {
             true => (TaskStatus::Success, None),
             false => (TaskStatus::Failed, Some(shorten(failures.join("; ")))),
