@@ -92,8 +92,10 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     let mut ending = down.clone();
     let fetch_ahead = async move {
         let client = OriginClient::new(fetching.config.connect_timeout, fetching.config.head_timeout);
+        // No client asks: what is fetched ahead is asked for from the edge's own address.
+        let peer = Peer { address, is_encrypted: false };
         tokio::select! {
-            () = prefetcher.run(Proxy { state: fetching, client }) => {}
+            () = prefetcher.run(Proxy { state: fetching, client, peer }) => {}
             () = ended(&mut ending) => {}
         }
     };
