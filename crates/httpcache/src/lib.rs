@@ -9,6 +9,7 @@
 mod cache_control;
 mod cache_status;
 mod conditional;
+mod content_range;
 mod field;
 mod forwarding;
 mod framing;
@@ -19,12 +20,14 @@ mod key_parts;
 mod policy;
 mod range;
 mod storing;
+mod strong_validator;
 mod validators;
 mod vary;
 
 pub use cache_control::{CacheControl, DELTA_SECONDS_MAX};
 pub use cache_status::{CacheStatus, DETAIL_BYTES_MAX, ForwardReason, KEY_BYTES_MAX};
 pub use conditional::{Precondition, evaluate, not_modified_headers};
+pub use content_range::{ContentRange, range_value};
 pub use forwarding::{
     VIA_HOPS_MAX, ViaName, ViaNameError, append_via, end_to_end, has_passed, strip_hop_by_hop, via_hops,
 };
@@ -41,5 +44,6 @@ pub use range::{
     ByteRange, Resolved, content_range, content_range_unsatisfied, if_range_holds, parse_range, resolve,
 };
 pub use storing::{NoStoreReason, is_only_if_cached, may_store};
+pub use strong_validator::StrongValidator;
 pub use validators::{ENTITY_TAG_BYTES_MAX, EntityTag, Validators, conditional_headers};
 pub use vary::{VARY_FIELDS_MAX, VARY_KEY_BYTES_MAX, VaryRule};
