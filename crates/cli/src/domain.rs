@@ -22,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   everfresh domain list
   everfresh domain create www.example.com --origin http://127.0.0.1:9000
+  everfresh domain create img.example.com --origin https://a.example.net --backup-origin b.example.net
   everfresh domain modify www.example.com --origin http://origin.example.com --host-header www.example.com
   everfresh domain offline www.example.com
   everfresh domain delete www.example.com";
@@ -47,10 +48,14 @@ enum DomainCommand {
     Create {
         /// The domain's name
         name: String,
-        /// Where its content comes from: [http://]HOST[:PORT]; edges speak plain HTTP to origins
+        /// Where its content comes from: [http://|https://]HOST[:PORT]; without a scheme, edges speak to it as their
+        /// clients speak to them
         #[arg(long, value_parser = Origin::parse)]
         origin: Origin,
-        /// The Host header towards the origin [default: the domain's name]
+        /// Another host to ask when the first fails, with the same protocol and port
+        #[arg(long, value_name = "HOST")]
+        backup_origin: Option<String>,
+        /// The Host header towards the origin, which its certificate must name [default: the domain's name]
         #[arg(long, value_name = "HOST")]
         host_header: Option<String>,
     },
@@ -58,10 +63,13 @@ enum DomainCommand {
     Modify {
         /// The domain's name
         name: String,
-        /// The new origin: [http://]HOST[:PORT]
+        /// The new origin: [http://|https://]HOST[:PORT]
         #[arg(long, value_parser = Origin::parse)]
         origin: Origin,
-        /// The Host header towards the origin [default: the domain's name]
+        /// Another host to ask when the first fails [default: none]
+        #[arg(long, value_name = "HOST")]
+        backup_origin: Option<String>,
+        /// The Host header towards the origin, which its certificate must name [default: the domain's name]
         #[arg(long, value_name = "HOST")]
         host_header: Option<String>,
     },
@@ -104,11 +112,11 @@ pub(crate) fn run(args: &DomainArgs, client: &Client<'_>, world: &mut World<'_>)
     let json = args.common.json;
     match &args.command {
         DomainCommand::List => list(zone::find_id(args.zone.as_deref(), client)?, json, client, world),
-        DomainCommand::Create { name, origin, host_header } => {
+        DomainCommand::Create { name, origin, backup_origin, host_header } => {
             let done = client.call(&CreateAccelerationDomainRequest {
                 zone_id: args.zone_of(std::slice::from_ref(name), client)?,
                 domain_name: name.clone(),
-                origin_info: origin_info(origin, host_header),
+                origin_info: origin_info(origin, backup_origin, host_header),
                 origin_protocol: origin.protocol,
                 http_origin_port: origin.http_port().unwrap_or(80),
                 https_origin_port: origin.https_port().unwrap_or(443),
@@ -117,11 +125,11 @@ pub(crate) fn run(args: &DomainArgs, client: &Client<'_>, world: &mut World<'_>)
             })?;
             zone::report(json, done.fields(), &format!("added domain {name}"), world)
         }
-        DomainCommand::Modify { name, origin, host_header } => {
+        DomainCommand::Modify { name, origin, backup_origin, host_header } => {
             let done = client.call(&ModifyAccelerationDomainRequest {
                 zone_id: args.zone_of(std::slice::from_ref(name), client)?,
                 domain_name: name.clone(),
-                origin_info: Some(origin_info(origin, host_header)),
+                origin_info: Some(origin_info(origin, backup_origin, host_header)),
                 origin_protocol: Some(origin.protocol),
                 // The new origin is meant whole: a port left over from the old one would surprise.
                 http_origin_port: Some(origin.http_port().unwrap_or(80)),
@@ -143,11 +151,11 @@ pub(crate) fn run(args: &DomainArgs, client: &Client<'_>, world: &mut World<'_>)
     }
 }
 
-fn origin_info(origin: &Origin, host_header: &Option<String>) -> OriginInfo {
+fn origin_info(origin: &Origin, backup_origin: &Option<String>, host_header: &Option<String>) -> OriginInfo {
     OriginInfo {
         origin_type: OriginType::IpDomain,
         origin: origin.host.clone(),
-        backup_origin: None,
+        backup_origin: backup_origin.clone(),
         private_access: None,
         private_parameters: None,
         host_header: host_header.clone(),

@@ -14,7 +14,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// Parses `[http://|https://]HOST[:PORT]`. Without a scheme the edge talks as the client does.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "must read [http://]HOST[:PORT], without a path".to_owned();
+        let wrong = || "must read [http://|https://]HOST[:PORT], without a path".to_owned();
         let (protocol, rest) = if let Some(rest) = text.strip_prefix("http://") {
             (OriginProtocol::Http, rest)
         } else if let Some(rest) = text.strip_prefix("https://") {
@@ -85,7 +85,7 @@ mod tests {
         for text in ["http://127.0.0.1:9000/x", "http://a:80?q", "[::1]:80/x", "a:80#f"] {
             assert_eq!(
                 Origin::parse(text),
-                Err("must read [http://]HOST[:PORT], without a path".to_owned()),
+                Err("must read [http://|https://]HOST[:PORT], without a path".to_owned()),
                 "{text}"
             );
         }

@@ -574,12 +574,24 @@ fn domains_are_configured() {
         }),
     );
     check_call(
-        &["domain", "modify", "www.example.com", "--origin", "https://[::1]:8443", "--host-header", "h.test"],
+        &[
+            "domain",
+            "modify",
+            "www.example.com",
+            "--origin",
+            "https://[::1]:8443",
+            "--backup-origin",
+            "127.0.0.1",
+            "--host-header",
+            "h.test",
+        ],
         "changed domain www.example.com\n",
         "ModifyAccelerationDomain",
         json!({
             "ZoneId": A, "HttpsOriginPort": 8443,
-            "OriginInfo": { "OriginType": "IP_DOMAIN", "Origin": "::1", "HostHeader": "h.test" }
+            "OriginInfo": {
+                "OriginType": "IP_DOMAIN", "Origin": "::1", "BackupOrigin": "127.0.0.1", "HostHeader": "h.test"
+            }
         }),
     );
     check_call(

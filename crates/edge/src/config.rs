@@ -1,6 +1,7 @@
 //! What an operator sets for one edge.
 
 use crate::flight::FOLLOW_TIMEOUT;
+use crate::origin::OriginTrust;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,12 +27,19 @@ pub struct EdgeConfig {
     pub fetches_max: usize,
     /// The same while the edge is fenced, until their end whatever their content.
     pub fenced_fetches_max: usize,
-    /// How long to wait for a connection to an origin.
+    /// How long to wait for a connection to an origin, over all addresses of its name.
     pub connect_timeout: Duration,
+    /// How long an origin may take to agree on TLS.
+    pub tls_timeout: Duration,
     /// How long to wait for the head of an origin's response.
     pub head_timeout: Duration,
     /// How long to wait for the next bytes of an origin's response.
     pub body_timeout: Duration,
+    /// How long to wait for an origin altogether while its response comes. Time during which clients read what is there
+    /// already does not count.
+    pub response_timeout: Duration,
+    /// Which certificates of origins are accepted.
+    pub origin_trust: OriginTrust,
     /// The largest head of a request, in bytes.
     pub head_bytes_max: usize,
     /// How many fields a request may have.
@@ -91,8 +99,11 @@ impl EdgeConfig {
             fetches_max: 2_048,
             fenced_fetches_max: 128,
             connect_timeout: Duration::from_secs(5),
+            tls_timeout: Duration::from_secs(5),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
+            response_timeout: Duration::from_secs(3600),
+            origin_trust: OriginTrust::PublicAuthorities,
             head_bytes_max: 64 * 1024,
             fields_max: 128,
             target_bytes_max: 8 * 1024,
@@ -114,7 +125,8 @@ impl EdgeConfig {
         if !named {
             return Err(EdgeConfigError::Name(self.name.chars().take(64).collect()));
         }
-        let head_wait = self.connect_timeout.saturating_add(self.head_timeout);
+        let head_wait =
+            self.connect_timeout.saturating_add(self.tls_timeout).saturating_add(self.head_timeout);
         let ranges = [
             ("the number of workers", self.workers as u64, 1, 256),
             ("the memory for the cache", self.memory_bytes, 1 << 20, 1 << 46),
@@ -128,7 +140,7 @@ impl EdgeConfig {
             ("the number of prefetches from one origin", self.prefetch_concurrency as u64, 1, 256),
             // Those who wait for a head that another asked for would give up before it is given up.
             (
-                "the time for a connection and a head, in milliseconds,",
+                "the time for a connection, TLS and a head, in milliseconds,",
                 millis(head_wait),
                 1,
                 millis(FOLLOW_TIMEOUT),
@@ -158,8 +170,7 @@ mod tests {
             assert!(matches!(bad.check(), Err(EdgeConfigError::Name(_))), "{name}");
         }
         let bad = EdgeConfig { head_timeout: Duration::from_secs(56), ..good.clone() };
-        let text =
-            "the time for a connection and a head, in milliseconds, is 61000; it must be from 1 to 60000";
+        let text = "the time for a connection, TLS and a head, in milliseconds, is 66000; it must be from 1 to 60000";
         assert_eq!(bad.check().unwrap_err().to_string(), text);
         let bad = EdgeConfig { object_bytes_max: good.memory_bytes + 1, ..good };
         assert!(bad.check().unwrap_err().to_string().starts_with("the largest stored content is"));

@@ -3,14 +3,13 @@
 use crate::body::Writer;
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
 use crate::object::{Birth, NewObject, Object, Standing};
-use crate::origin::{OriginClient, RequestBody, RequestBodyError, locate};
+use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody, Scheme};
 use crate::shelf::ObjectKey;
-use crate::state::{Counters, State};
+use crate::state::State;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header};
+use http_body_util::BodyExt;
 use httpcache::{Freshness, NoStoreReason, Policy, Validators};
-use hyper::body::Incoming;
 use purge::{Tags, UrlKey};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,6 +37,7 @@ pub(crate) struct Job {
     /// The client's fields without those of its hop and without its conditions.
     pub(crate) headers: HeaderMap,
     pub(crate) version: Version,
+    pub(crate) client_scheme: Scheme,
 }
 
 /// What is stored, to be asked about with a conditional request.
@@ -109,7 +109,7 @@ impl Job {
         &self,
         landing: &mut Landing,
         base: Option<Base>,
-    ) -> Result<Option<(Writer, Incoming, Admitted)>, FetchFailure> {
+    ) -> Result<Option<(Writer, ResponseBody, Admitted)>, FetchFailure> {
         let request_time = (self.state.clocks.wall)();
         // What is stored without a validator can't be asked about: no 304 is an answer about it.
         let base = base.and_then(|base| {
@@ -135,36 +135,29 @@ impl Job {
         Ok(Some(self.admit_response(landing, response, request_time)?))
     }
 
-    /// Asks the origin. Once more if it closed the connection without an answer, as an origin does when it gives up an
-    /// idle connection at the moment at which the request is sent: a GET may be repeated (RFC 9110 §9.2.2).
-    async fn request(&self, conditions: HeaderMap) -> Result<Response<Incoming>, FetchFailure> {
-        match self.client.send(self.request_with(conditions.clone())?).await {
-            Err(FetchFailure::Closed) => self.client.send(self.request_with(conditions)?).await,
-            answered => answered,
-        }
-    }
-
-    fn request_with(&self, conditions: HeaderMap) -> Result<Request<RequestBody>, FetchFailure> {
-        let (uri, host) = locate(&self.route.domain().origin, self.url.path_and_query())?;
-        let body = Empty::new().map_err(|never| -> RequestBodyError { match never {} }).boxed_unsync();
-        let mut request = Request::new(body);
-        *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        *headers = self.headers.clone();
-        headers.insert(header::HOST, host);
-        httpcache::append_via(headers, self.version, &self.state.via);
+    /// Asks the origin.
+    async fn request(&self, conditions: HeaderMap) -> Result<Response<ResponseBody>, FetchFailure> {
+        let mut headers = self.headers.clone();
+        httpcache::append_via(&mut headers, self.version, &self.state.via);
         headers.extend(conditions);
-        Counters::count(&self.state.counters.fetches);
-        Ok(request)
+        let request = OriginRequest {
+            method: http::Method::GET,
+            path_and_query: self.url.path_and_query().to_owned(),
+            headers,
+            content: RequestContent::Nothing,
+            client_scheme: self.client_scheme,
+            upgrade: false,
+        };
+        self.client.send(&self.route.domain().origin, request).await
     }
 
     /// Admission of a whole response: walks the marks again with the fetch's born.
     fn admit_response(
         &self,
         landing: &mut Landing,
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
         request_time: SystemTime,
-    ) -> Result<(Writer, Incoming, Admitted), FetchFailure> {
+    ) -> Result<(Writer, ResponseBody, Admitted), FetchFailure> {
         let birth = landing.birth().cloned().ok_or(FetchFailure::Abandoned)?;
         let now = (self.state.clocks.wall)();
         let (parts, body) = response.into_parts();
@@ -273,7 +266,7 @@ impl Job {
         &self,
         mut departure: Departure<'_>,
         writer: Writer,
-        mut body: Incoming,
+        mut body: ResponseBody,
         admitted: Admitted,
     ) {
         let mut storing = StoringBytes { state: &self.state, bytes: 0 };
@@ -281,9 +274,9 @@ impl Job {
             departure.only_pass_on();
         }
         loop {
-            match tokio::time::timeout(self.state.config.body_timeout, body.frame()).await {
-                Ok(None) => break,
-                Ok(Some(Ok(frame))) => {
+            match body.frame().await {
+                None => break,
+                Some(Ok(frame)) => {
                     let data: Bytes = frame.into_data().unwrap_or_default();
                     if admitted.key.is_some() {
                         storing.add(data.len() as u64);
@@ -295,12 +288,8 @@ impl Job {
                         return;
                     }
                 }
-                Ok(Some(Err(error))) => {
-                    tracing::debug!(url = ?self.url, %error, "origin broke off");
-                    return;
-                }
-                Err(_) => {
-                    tracing::debug!(url = ?self.url, "origin fell silent");
+                Some(Err(failure)) => {
+                    tracing::debug!(url = ?self.url, reason = failure.name(), "response not whole");
                     return;
                 }
             }

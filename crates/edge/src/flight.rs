@@ -91,30 +91,51 @@ pub(crate) enum Sharing {
 pub(crate) enum FetchFailure {
     #[error("the origin could not be reached")]
     Unreachable,
+    #[error("the origin accepted no connection in time")]
+    ConnectTimedOut,
+    #[error("the origin did not agree on TLS in time")]
+    TlsTimedOut,
+    #[error("the origin and this edge could not agree on TLS")]
+    TlsFailed,
+    #[error("the origin's certificate is not valid for the Host header that is asked for")]
+    CertificateRefused,
     #[error("the origin did not answer in time")]
     TimedOut,
     #[error("the origin closed the connection before it answered")]
     Closed,
-    #[error("the origin's answer is no HTTP")]
+    #[error("the origin's answer is no HTTP, or one of which nobody can tell where it ends")]
     Malformed,
+    #[error("the head of the origin's answer is larger than allowed")]
+    HeadTooLarge,
+    #[error("the origin broke off its response")]
+    Truncated,
+    #[error("the origin fell silent in its response")]
+    BodyTimedOut,
+    #[error("the origin took too long for its whole response")]
+    ResponseTimedOut,
     #[error("as many fetches as allowed are under way")]
     TooManyFetches,
     #[error("the fetch was broken off")]
     Abandoned,
-    #[error("this edge speaks plain HTTP to origins; set the domain's OriginProtocol to HTTP")]
-    ProtocolUnsupported,
 }
 
 impl FetchFailure {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "origin-unreachable",
+            Self::ConnectTimedOut => "origin-connect-timeout",
+            Self::TlsTimedOut => "origin-tls-timeout",
+            Self::TlsFailed => "origin-tls-failed",
+            Self::CertificateRefused => "origin-certificate",
             Self::TimedOut => "origin-timeout",
             Self::Closed => "origin-closed",
             Self::Malformed => "origin-malformed",
+            Self::HeadTooLarge => "origin-head-too-large",
+            Self::Truncated => "origin-truncated",
+            Self::BodyTimedOut => "origin-body-timeout",
+            Self::ResponseTimedOut => "origin-response-timeout",
             Self::TooManyFetches => "too-many-fetches",
             Self::Abandoned => "fetch-abandoned",
-            Self::ProtocolUnsupported => "origin-protocol-unsupported",
         }
     }
 }

@@ -27,4 +27,5 @@ mod sweep;
 pub use clock::Clocks;
 pub use config::{EdgeConfig, EdgeConfigError};
 pub use listen::{EdgeHandle, StartError, start};
+pub use origin::{OriginTlsError, OriginTrust};
 pub use state::Counters;

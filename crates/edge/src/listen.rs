@@ -9,7 +9,7 @@ mod stall;
 
 use crate::clock::Clocks;
 use crate::config::{EdgeConfig, EdgeConfigError};
-use crate::origin::OriginClient;
+use crate::origin::{OriginClient, OriginTls, OriginTlsError};
 use crate::proxy::{Peer, Proxy};
 use crate::state::{Counters, NoRandomness, State};
 use crate::{follow, prefetch, sweep};
@@ -45,6 +45,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Certificates of origins could not be checked.
+    #[error(transparent)]
+    OriginTls(#[from] OriginTlsError),
     /// No thread could be started.
     #[error("no thread for the edge")]
     Thread(#[source] std::io::Error),
@@ -64,6 +67,7 @@ pub struct EdgeHandle {
 /// Starts an edge: listeners, workers, the follower of the log and the sweep.
 pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<EdgeHandle, StartError> {
     config.check()?;
+    let origin_tls = OriginTls::new(&config.origin_trust)?;
     let mut address = config.listen;
     let refused = |source| StartError::Listen { address: config.listen, source };
     // Workers share the address, which would let a second edge share it too: this finds out whether one is there.
@@ -83,15 +87,16 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     let (shutdown, down) = watch::channel(false);
     let mut threads = Vec::new();
     for (index, (runtime, listener)) in listeners.into_iter().enumerate() {
-        let (state, down) = (Arc::clone(&state), down.clone());
-        threads
-            .push(thread(format!("edge-{index}"), move || runtime.block_on(serve(state, listener, down)))?);
+        let (state, tls, down) = (Arc::clone(&state), origin_tls.clone(), down.clone());
+        threads.push(thread(format!("edge-{index}"), move || {
+            runtime.block_on(serve(state, listener, tls, down))
+        })?);
     }
     let (orders, prefetcher) = prefetch::channel();
     let (fetching, runtime_of_prefetch) = (Arc::clone(&state), runtime()?);
     let mut ending = down.clone();
     let fetch_ahead = async move {
-        let client = OriginClient::new(fetching.config.connect_timeout, fetching.config.head_timeout);
+        let client = OriginClient::new(Arc::clone(&fetching), origin_tls);
         // No client asks: what is fetched ahead is asked for from the edge's own address.
         let peer = Peer { address, is_encrypted: false };
         tokio::select! {
@@ -140,10 +145,9 @@ pub(crate) async fn ended(down: &mut watch::Receiver<bool>) {
     let _ = down.wait_for(|down| *down).await;
 }
 
-async fn serve(state: Arc<State>, listener: TcpListener, mut down: watch::Receiver<bool>) {
+async fn serve(state: Arc<State>, listener: TcpListener, tls: OriginTls, mut down: watch::Receiver<bool>) {
     let config = &state.config;
-    let client = OriginClient::new(config.connect_timeout, config.head_timeout);
-
+    let client = OriginClient::new(Arc::clone(&state), tls);
     let connections = Arc::new(Semaphore::new(config.connections_max));
     loop {
         // A place first: beyond the limit clients wait in the kernel's queue.

@@ -7,10 +7,13 @@ use crate::body::Reader;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
 use crate::object::Standing;
-use crate::origin::{OriginClient, RequestBody, RequestBodyError, locate, strip_conditions};
+use crate::origin::{
+    OriginClient, OriginRequest, RequestBody, RequestBodyError, RequestContent, ResponseBody, Scheme,
+    strip_conditions,
+};
 use crate::respond::{
-    AnswerBody, Forwarded, PassedOn, Told, answer, answer_failure, answer_object, answer_refusal,
-    told_arrival, told_hit,
+    AnswerBody, Forwarded, Told, answer, answer_failure, answer_object, answer_refusal, told_arrival,
+    told_hit,
 };
 use crate::shelf::{Found, ObjectKey};
 use crate::state::{Counters, State};
@@ -260,6 +263,7 @@ impl Proxy {
             key,
             headers: asked.headers().clone(),
             version: asked.request.version(),
+            client_scheme: Scheme::of_client(self.peer.is_encrypted),
         };
         match leased {
             Some(leased) => tokio::spawn(job.send(landing, base, leased)),
@@ -322,17 +326,28 @@ impl Proxy {
         let Ok(_permit) = state.fetches.try_acquire() else {
             return answer_failure(state, method == Method::HEAD, FetchFailure::TooManyFetches);
         };
-        let request = match forward_request(state, &asked) {
-            Ok(request) => request,
-            Err(failure) => return answer_failure(state, method == Method::HEAD, failure),
-        };
+        let headers = forwarded_headers(state, &asked);
         let Asked { request: asked_request, route, url, url_key, .. } = asked;
         let uploading = Arc::new(Uploading::default());
-        let body = uploading.watch(asked_request.into_body(), body_max);
-        Counters::count(&state.counters.fetches);
-        let sent = tokio::select! {
-            sent = self.client.send_uploading(request.map(|()| body)) => sent,
-            failure = uploading.stalled(state.config.connect_timeout + state.config.head_timeout) => Err(failure),
+        let mut request = OriginRequest {
+            method: method.clone(),
+            path_and_query: url.path_and_query().to_owned(),
+            headers,
+            content: RequestContent::Nothing,
+            client_scheme: Scheme::of_client(self.peer.is_encrypted),
+            upgrade: false,
+        };
+        let origin = &route.domain().origin;
+        let sent = if asked_request.body().is_end_stream() {
+            self.client.send(origin, request).await
+        } else {
+            request.content = RequestContent::Body(uploading.watch(asked_request.into_body(), body_max));
+            let config = &state.config;
+            let wait_max = config.connect_timeout + config.tls_timeout + config.head_timeout;
+            tokio::select! {
+                sent = self.client.send(origin, request) => sent,
+                failure = uploading.stalled(wait_max) => Err(failure),
+            }
         };
         if uploading.exceeded.load(Ordering::Relaxed) {
             return body_too_large(state, body_max);
@@ -438,26 +453,22 @@ fn host_of(request: &Request<Incoming>) -> Result<HostName, Refusal> {
     HostName::parse(text).map_err(|error| bad(error.to_string()))
 }
 
-fn forward_request(state: &State, asked: &Asked) -> Result<Request<()>, FetchFailure> {
-    let (uri, host) = locate(&asked.route.domain().origin, asked.url.path_and_query())?;
-    let mut request = Request::new(());
-    *request.method_mut() = asked.request.method().clone();
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    *headers = httpcache::end_to_end(asked.request.headers());
+/// The fields with which a request goes on to the origin.
+fn forwarded_headers(state: &State, asked: &Asked) -> HeaderMap {
+    let mut headers = httpcache::end_to_end(asked.request.headers());
+    headers.remove(header::HOST);
     headers.remove(header::EXPECT);
     if matches!(*asked.request.method(), Method::GET | Method::HEAD) {
         // After a purge the client's own copy is not to be confirmed either: it asks for bytes.
         headers.remove(header::IF_NONE_MATCH);
         headers.remove(header::IF_MODIFIED_SINCE);
     }
-    headers.insert(header::HOST, host);
-    httpcache::append_via(headers, asked.request.version(), &state.via);
-    Ok(request)
+    httpcache::append_via(&mut headers, asked.request.version(), &state.via);
+    headers
 }
 
 /// The length of the whole content that this is, or is the head or a part of; 0 if the response does not tell.
-fn whole_length(response: &Response<Incoming>) -> u64 {
+fn whole_length(response: &Response<ResponseBody>) -> u64 {
     let text = |name| response.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let length = match response.status() {
         StatusCode::PARTIAL_CONTENT => text(header::CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
@@ -466,14 +477,14 @@ fn whole_length(response: &Response<Incoming>) -> u64 {
     length.and_then(|digits| digits.trim().parse().ok()).unwrap_or(0)
 }
 
-fn pass_back(state: &State, reason: ForwardReason, response: Response<Incoming>) -> Response<AnswerBody> {
+fn pass_back(state: &State, reason: ForwardReason, response: Response<ResponseBody>) -> Response<AnswerBody> {
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     httpcache::strip_hop_by_hop(&mut headers);
     headers.remove(crate::fetch::CACHE_TAG);
     let status = CacheStatus::forwarded(&state.config.name, reason).forward_status(parts.status);
     let told = Told { status, eo: "MISS" };
-    let body = AnswerBody::PassedOn(PassedOn::new(body, state.config.body_timeout));
+    let body = AnswerBody::PassedOn(Box::new(body));
     answer(state, parts.status, headers, body, told)
 }
 

@@ -3,17 +3,16 @@
 use crate::body::{ContentError, Reader};
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Sharing};
 use crate::object::Object;
+use crate::origin::ResponseBody;
 use crate::state::State;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use httpcache::{CacheStatus, ForwardReason, Precondition, Resolved};
-use hyper::body::Incoming;
 use purge::PurgeSeq;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
-use tokio::time::Sleep;
+use std::time::SystemTime;
 
 /// EdgeOne's word for what the cache did.
 const EO_CACHE_STATUS: HeaderName = HeaderName::from_static("eo-cache-status");
@@ -31,7 +30,7 @@ pub(crate) enum AnswerBody {
     Empty,
     Own(Option<Bytes>),
     Content(Reader),
-    PassedOn(PassedOn),
+    PassedOn(Box<ResponseBody>),
 }
 
 /// Why an answer broke off.
@@ -39,35 +38,9 @@ pub(crate) enum AnswerBody {
 pub(crate) enum AnswerError {
     #[error(transparent)]
     Content(#[from] ContentError),
-    #[error("the origin broke off its response")]
-    Origin(#[from] hyper::Error),
-    #[error("the origin fell silent in its response")]
-    Silent,
-}
-
-/// The body of an origin's response that the cache has no part in. Ends when the origin falls silent.
-pub(crate) struct PassedOn {
-    body: Incoming,
-    wait_max: Duration,
-    /// Runs while the origin is waited for, and only then: a client that does not read is not the origin's silence.
-    waiting: Option<Pin<Box<Sleep>>>,
-}
-
-impl PassedOn {
-    pub(crate) fn new(body: Incoming, wait_max: Duration) -> Self {
-        Self { body, wait_max, waiting: None }
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        if let Poll::Ready(read) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.waiting = None;
-            return Poll::Ready(read.map(|frame| frame.map_err(AnswerError::from)));
-        }
-        let wait_max = self.wait_max;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait_max)));
-        ready!(waiting.as_mut().poll(cx));
-        Poll::Ready(Some(Err(AnswerError::Silent)))
-    }
+    /// What the origin did.
+    #[error(transparent)]
+    Origin(#[from] FetchFailure),
 }
 
 impl Body for AnswerBody {
@@ -85,7 +58,10 @@ impl Body for AnswerBody {
                 let read = ready!(Pin::new(reader).poll_frame(cx));
                 Poll::Ready(read.map(|frame| frame.map_err(AnswerError::from)))
             }
-            Self::PassedOn(passed_on) => passed_on.poll_next(cx),
+            Self::PassedOn(body) => {
+                let read = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(read.map(|frame| frame.map_err(AnswerError::from)))
+            }
         }
     }
 
@@ -94,7 +70,7 @@ impl Body for AnswerBody {
             Self::Empty => true,
             Self::Own(text) => text.is_none(),
             Self::Content(reader) => reader.is_end_stream(),
-            Self::PassedOn(passed_on) => passed_on.body.is_end_stream(),
+            Self::PassedOn(body) => body.is_end_stream(),
         }
     }
 
@@ -103,7 +79,7 @@ impl Body for AnswerBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Self::Content(reader) => reader.size_hint(),
-            Self::PassedOn(passed_on) => passed_on.body.size_hint(),
+            Self::PassedOn(body) => body.size_hint(),
         }
     }
 }
@@ -312,11 +288,18 @@ pub(crate) fn answer_refusal(
 pub(crate) fn answer_failure(state: &State, is_head: bool, failure: FetchFailure) -> Response<AnswerBody> {
     let status = match failure {
         FetchFailure::Unreachable
+        | FetchFailure::TlsFailed
+        | FetchFailure::CertificateRefused
         | FetchFailure::Closed
         | FetchFailure::Malformed
-        | FetchFailure::Abandoned
-        | FetchFailure::ProtocolUnsupported => StatusCode::BAD_GATEWAY,
-        FetchFailure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        | FetchFailure::HeadTooLarge
+        | FetchFailure::Truncated
+        | FetchFailure::Abandoned => StatusCode::BAD_GATEWAY,
+        FetchFailure::ConnectTimedOut
+        | FetchFailure::TlsTimedOut
+        | FetchFailure::TimedOut
+        | FetchFailure::BodyTimedOut
+        | FetchFailure::ResponseTimedOut => StatusCode::GATEWAY_TIMEOUT,
         FetchFailure::TooManyFetches => StatusCode::SERVICE_UNAVAILABLE,
     };
     answer_refusal(state, is_head, status, failure.name(), &failure.to_string())

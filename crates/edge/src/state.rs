@@ -43,6 +43,8 @@ pub struct Counters {
     pub hits: AtomicU64,
     /// Requests sent to origins.
     pub fetches: AtomicU64,
+    /// Those among them that were sent again, to the same origin or to its backup, after a failure.
+    pub repeated: AtomicU64,
     /// Answers that came with another request's fetch.
     pub collapsed: AtomicU64,
     /// Requests answered while the edge was fenced.

@@ -111,7 +111,7 @@ pub(crate) struct SiteArgs {
     /// The host name to serve; by default the first listening address
     #[arg(long, value_name = "HOST", requires = "origin")]
     pub(crate) domain: Option<String>,
-    /// Where its content comes from: http://HOST[:PORT]
+    /// Where its content comes from: http://HOST[:PORT] or https://HOST[:PORT]
     #[arg(long, value_name = "URL")]
     pub(crate) origin: Option<String>,
     /// The zone of the domain; by default the domain without its first label
@@ -133,6 +133,17 @@ pub(crate) struct EdgeLimitArgs {
     pub(crate) object_max: u64,
 }
 
+/// Which certificates of origins an edge accepts.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct OriginTrustArgs {
+    /// Accept certificates of origins from the authorities in this PEM file, too; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) origin_ca: Vec<PathBuf>,
+    /// Do not check certificates of origins at all: whoever is on the way there can read and change everything
+    #[arg(long, conflicts_with = "origin_ca")]
+    pub(crate) dangerously_accept_any_origin_certificate: bool,
+}
+
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ServeArgs {
     /// Where clients connect; each address given is an edge of its own
@@ -144,6 +155,8 @@ pub(crate) struct ServeArgs {
     pub(crate) site: SiteArgs,
     #[command(flatten)]
     pub(crate) limits: EdgeLimitArgs,
+    #[command(flatten)]
+    pub(crate) trust: OriginTrustArgs,
 }
 
 #[derive(Clone, Debug, ClapArgs)]
@@ -169,6 +182,8 @@ pub(crate) struct EdgeArgs {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) limits: EdgeLimitArgs,
+    #[command(flatten)]
+    pub(crate) trust: OriginTrustArgs,
 }
 
 #[derive(Clone, Debug, ClapArgs)]

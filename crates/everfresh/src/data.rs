@@ -130,7 +130,7 @@ pub(crate) async fn site(
     now_ms: i64,
 ) -> anyhow::Result<Option<Site>> {
     let Some(origin) = &args.origin else { return Ok(None) };
-    let (address, port) = parse_origin(origin)?;
+    let from = parse_origin(origin)?;
     let domain = match &args.domain {
         Some(domain) => HostName::parse(domain).with_context(|| format!("--domain {domain}"))?,
         None if listen.ip().is_unspecified() => {
@@ -158,7 +158,7 @@ pub(crate) async fn site(
             store.create_zone(zone, now_ms).await?
         }
     };
-    serve_from(store, &zone_id, &domain, (address, port), now_ms).await?;
+    serve_from(store, &zone_id, &domain, from, now_ms).await?;
     Ok(Some(Site { zone_id, zone_name, domain, origin: origin.clone() }))
 }
 
@@ -167,16 +167,22 @@ async fn serve_from(
     store: &Store,
     zone_id: &ZoneId,
     domain: &HostName,
-    (address, port): (HostName, u16),
+    from: GivenOrigin,
     now_ms: i64,
 ) -> anyhow::Result<()> {
+    let GivenOrigin { protocol, address, port } = from;
+    let (http_port, https_port) = if protocol == OriginProtocol::Https { (80, port) } else { (port, 443) };
     match store.domains(zone_id).await?.into_iter().find(|known| known.name == *domain) {
-        Some(known) if known.origin.address == address && known.http_port == port => {}
+        Some(known)
+            if known.origin.address == address
+                && (known.protocol, known.http_port, known.https_port)
+                    == (protocol, http_port, https_port) => {}
         Some(known) => {
             let change = DomainChange {
                 origin: Some(OriginRecord { address, ..known.origin }),
-                protocol: Some(OriginProtocol::Http),
-                http_port: Some(port),
+                protocol: Some(protocol),
+                http_port: Some(http_port),
+                https_port: Some(https_port),
                 ..DomainChange::default()
             };
             store.modify_domain(zone_id, domain, change, now_ms).await?;
@@ -194,9 +200,9 @@ async fn serve_from(
                 name: domain.clone(),
                 online: true,
                 origin,
-                protocol: OriginProtocol::Http,
-                http_port: port,
-                https_port: 443,
+                protocol,
+                http_port,
+                https_port,
                 ipv6: Ipv6Status::Follow,
                 created_ms: now_ms,
                 modified_ms: now_ms,
@@ -207,16 +213,26 @@ async fn serve_from(
     Ok(())
 }
 
-/// Host and port of `http://HOST[:PORT]`.
-fn parse_origin(text: &str) -> anyhow::Result<(HostName, u16)> {
-    if text.starts_with("https://") {
-        bail!("--origin {text}: this version reaches origins over plain HTTP only; write http://…");
-    }
-    let authority = text
-        .strip_prefix("http://")
+/// What `--origin` says.
+#[derive(Debug)]
+struct GivenOrigin {
+    protocol: OriginProtocol,
+    address: HostName,
+    port: u16,
+}
+
+/// Reads `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+fn parse_origin(text: &str) -> anyhow::Result<GivenOrigin> {
+    let (protocol, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+        (Some(rest), _) => (OriginProtocol::Http, Some(rest)),
+        (None, rest) => (OriginProtocol::Https, rest),
+    };
+    let authority = rest
         .map(|rest| rest.strip_suffix('/').unwrap_or(rest))
         .filter(|rest| !rest.contains(['/', '?', '#', '@']))
-        .with_context(|| format!("--origin {text}: write http://HOST or http://HOST:PORT, without a path"))?;
+        .with_context(|| {
+            format!("--origin {text}: write http://HOST[:PORT] or https://HOST[:PORT], without a path")
+        })?;
     let host = HostName::parse(authority).with_context(|| format!("--origin {text}"))?;
     let after_bracket = authority.rfind(']').map_or(0, |at| at + 1);
     let port = match authority[after_bracket..].rsplit_once(':') {
@@ -225,9 +241,10 @@ fn parse_origin(text: &str) -> anyhow::Result<(HostName, u16)> {
             .ok()
             .filter(|port| *port > 0)
             .with_context(|| format!("--origin {text}: the port must be from 1 to 65535"))?,
+        Some(_) | None if protocol == OriginProtocol::Https => 443,
         Some(_) | None => 80,
     };
-    Ok((host, port))
+    Ok(GivenOrigin { protocol, address: host, port })
 }
 
 /// The domain without its first label, where that still is a domain name.
@@ -245,13 +262,24 @@ mod tests {
 
     #[test]
     fn origins_are_read_and_refused() {
-        let read = |text: &str| parse_origin(text).map(|(host, port)| format!("{host} {port}")).ok();
-        assert_eq!(read("http://127.0.0.1:9000"), Some("127.0.0.1 9000".into()));
-        assert_eq!(read("http://Origin.Example.com/"), Some("origin.example.com 80".into()));
-        assert_eq!(read("http://[::1]:81"), Some("[::1] 81".into()));
-        for bad in
-            ["127.0.0.1:9000", "https://a.test", "http://", "http://a.test/path", "http://a:0", "http://u@a"]
-        {
+        let read = |text: &str| {
+            let origin = parse_origin(text).ok()?;
+            Some(format!("{:?} {} {}", origin.protocol, origin.address, origin.port))
+        };
+        assert_eq!(read("http://127.0.0.1:9000"), Some("Http 127.0.0.1 9000".into()));
+        assert_eq!(read("http://Origin.Example.com/"), Some("Http origin.example.com 80".into()));
+        assert_eq!(read("http://[::1]:81"), Some("Http [::1] 81".into()));
+        assert_eq!(read("https://a.test"), Some("Https a.test 443".into()));
+        assert_eq!(read("https://a.test:8443/"), Some("Https a.test 8443".into()));
+        for bad in [
+            "127.0.0.1:9000",
+            "ftp://a.test",
+            "https://",
+            "http://",
+            "http://a.test/path",
+            "http://a:0",
+            "http://u@a",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

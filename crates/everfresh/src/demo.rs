@@ -3,7 +3,7 @@
 //! One edge follows the control plane in process, the other over a network connection, as an edge on another host
 //! would. What the story claims is checked as it is told: the demo fails if an edge serves what it should not.
 
-use crate::args::{ControlPlaneArgs, DemoArgs, EdgeLimitArgs, ServeArgs, SiteArgs};
+use crate::args::{ControlPlaneArgs, DemoArgs, EdgeLimitArgs, OriginTrustArgs, ServeArgs, SiteArgs};
 use crate::control_plane::{Signals, runtime};
 use crate::data;
 use crate::demo_origin::{DemoOrigin, SLOW_PATH};
@@ -106,11 +106,12 @@ impl Demo {
                 zone: None,
             },
             limits: limits.clone(),
+            trust: OriginTrustArgs::default(),
         };
         let served = Served::start(&serve, &|_| None, wall_clock).await?;
         let feed = served.control.feed.context("the feed listens")?;
         let token = data::read_edge_token(&serve.control.data.join("edge.token"))?;
-        let config = edge_process::config("edge-2".into(), free, &limits);
+        let config = edge_process::config("edge-2".into(), free, &limits, &serve.trust);
         let far_edge =
             edge::start(config, Http2::new(feed.to_string(), token), Clocks::with_wall(wall_clock))?;
         while !far_edge.is_ready() {

@@ -1,23 +1,33 @@
 //! An edge that follows a control plane of another process.
 
-use crate::args::{EdgeArgs, EdgeLimitArgs};
+use crate::args::{EdgeArgs, EdgeLimitArgs, OriginTrustArgs};
 use crate::control_plane::Signals;
 use crate::data::{self, Environment};
 use anyhow::{Context, bail};
-use edge::{Clocks, EdgeConfig};
+use edge::{Clocks, EdgeConfig, OriginTrust};
 use feed::Http2;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 /// The settings of an edge.
-pub(crate) fn config(name: String, listen: SocketAddr, limits: &EdgeLimitArgs) -> EdgeConfig {
+pub(crate) fn config(
+    name: String,
+    listen: SocketAddr,
+    limits: &EdgeLimitArgs,
+    trust: &OriginTrustArgs,
+) -> EdgeConfig {
     let mut config = EdgeConfig::new(name, listen);
     if let Some(workers) = limits.workers {
         config.workers = workers;
     }
     config.memory_bytes = limits.memory;
     config.object_bytes_max = limits.object_max.min(limits.memory);
+    if trust.dangerously_accept_any_origin_certificate {
+        config.origin_trust = OriginTrust::DangerouslyAnyCertificate;
+    } else if !trust.origin_ca.is_empty() {
+        config.origin_trust = OriginTrust::AlsoAuthoritiesOf(trust.origin_ca.clone());
+    }
     config
 }
 
@@ -39,7 +49,7 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;
-        let config = config(args.name.clone(), args.listen, &args.limits);
+        let config = config(args.name.clone(), args.listen, &args.limits, &args.trust);
         let edge =
             edge::start(config, Http2::new(args.control.clone(), token), Clocks::with_wall(wall_clock))?;
         let ready = edge.readiness(1);

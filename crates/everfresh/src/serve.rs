@@ -53,7 +53,8 @@ impl Served {
         let control = ControlPlane::start(&args.control, environment, wall_clock, ready).await?;
         let mut edges = Vec::new();
         for (index, listen) in args.listen.iter().enumerate() {
-            let config = edge_process::config(format!("edge-{}", index + 1), *listen, &args.limits);
+            let config =
+                edge_process::config(format!("edge-{}", index + 1), *listen, &args.limits, &args.trust);
             let feed = InProcess::new(control.network.accept());
             edges.push(edge::start(config, feed, Clocks::with_wall(wall_clock))?);
         }

@@ -98,6 +98,7 @@ struct WireDomain {
     name: String,
     online: bool,
     origin: String,
+    backup_origin: Option<String>,
     protocol: WireProtocol,
     http_port: u16,
     https_port: u16,
@@ -312,6 +313,7 @@ fn zone_to_wire(zone: &Zone) -> WireZone {
         name: domain.name.to_string(),
         online: domain.online,
         origin: domain.origin.address.to_string(),
+        backup_origin: domain.origin.backup.as_ref().map(ToString::to_string),
         protocol: match domain.origin.protocol {
             OriginProtocol::Follow => WireProtocol::Follow,
             OriginProtocol::Http => WireProtocol::Http,
@@ -336,6 +338,7 @@ fn zone_of_wire(wire: WireZone) -> Result<Zone, WireError> {
             online: domain.online,
             origin: Origin {
                 address: host(&domain.origin)?,
+                backup: domain.backup_origin.as_deref().map(host).transpose()?,
                 protocol: match domain.protocol {
                     WireProtocol::Follow => OriginProtocol::Follow,
                     WireProtocol::Http => OriginProtocol::Http,
@@ -402,6 +405,7 @@ mod tests {
         round_trip(ToEdge::NotMember { nonce: 9 });
         let origin = Origin {
             address: name("127.0.0.1"),
+            backup: Some(name("[::1]")),
             protocol: OriginProtocol::Follow,
             http_port: 1,
             https_port: 2,

@@ -46,7 +46,7 @@ impl Ipv6Status {
 pub struct OriginRecord {
     /// IPv4 or IPv6 address, or a name.
     pub address: HostName,
-    /// Another one for when the first does not answer. Kept for the API.
+    /// Another one for when the first does not answer.
     pub backup: Option<HostName>,
     /// The `Host` header sent to the origin; `None` for the domain's own name.
     pub host_header: Option<String>,

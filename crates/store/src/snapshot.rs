@@ -68,6 +68,7 @@ fn domain_of_record(record: DomainRecord) -> Domain {
         name: record.name,
         origin: Origin {
             address: record.origin.address,
+            backup: record.origin.backup,
             protocol: record.protocol,
             http_port: record.http_port,
             https_port: record.https_port,

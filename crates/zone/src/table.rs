@@ -20,6 +20,8 @@ pub enum OriginProtocol {
 pub struct Origin {
     /// IPv4 or IPv6 address, or a name.
     pub address: HostName,
+    /// Another one for when the first does not answer; the same protocol, ports and `Host` (API field `BackupOrigin`).
+    pub backup: Option<HostName>,
     /// Which protocol requests to the origin use.
     pub protocol: OriginProtocol,
     /// Port for plain HTTP.
@@ -133,6 +135,7 @@ mod tests {
         let host = |text: &str| HostName::parse(text).unwrap();
         let origin = Origin {
             address: host("127.0.0.1"),
+            backup: None,
             protocol: OriginProtocol::Http,
             http_port: 80,
             https_port: 443,

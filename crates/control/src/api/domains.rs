@@ -38,7 +38,7 @@ impl Api {
             name: read_domain_name(&request.domain_name)?,
             online: true,
             origin: self.read_origin(request.origin_info)?,
-            protocol: read_protocol(request.origin_protocol)?,
+            protocol: protocol_of_wire(request.origin_protocol),
             http_port: read_port("HttpOriginPort", request.http_origin_port)?,
             https_port: read_port("HttpsOriginPort", request.https_origin_port)?,
             ipv6: ipv6_of_wire(request.ipv6_status),
@@ -90,7 +90,7 @@ impl Api {
         let port = |name: &str, port: Option<i64>| port.map(|port| read_port(name, port)).transpose();
         let change = DomainChange {
             origin: request.origin_info.map(|origin| self.read_origin(origin)).transpose()?,
-            protocol: request.origin_protocol.map(read_protocol).transpose()?,
+            protocol: request.origin_protocol.map(protocol_of_wire),
             http_port: port("HttpOriginPort", request.http_origin_port)?,
             https_port: port("HttpsOriginPort", request.https_origin_port)?,
             ipv6: request.ipv6_status.map(ipv6_of_wire),
@@ -254,14 +254,11 @@ fn read_port(name: &str, port: i64) -> Result<u16, ApiError> {
         .ok_or_else(|| refusal::value(format!("{name} is a number from 1 to 65535")))
 }
 
-/// HTTPS is refused: edges speak plain HTTP to origins, so that every request of such a domain would fail.
-fn read_protocol(protocol: wire::OriginProtocol) -> Result<OriginProtocol, ApiError> {
+fn protocol_of_wire(protocol: wire::OriginProtocol) -> OriginProtocol {
     match protocol {
-        wire::OriginProtocol::Follow => Ok(OriginProtocol::Follow),
-        wire::OriginProtocol::Http => Ok(OriginProtocol::Http),
-        wire::OriginProtocol::Https => Err(refusal::value(
-            "OriginProtocol HTTPS is not supported: edges speak plain HTTP to origins; use HTTP or FOLLOW",
-        )),
+        wire::OriginProtocol::Follow => OriginProtocol::Follow,
+        wire::OriginProtocol::Http => OriginProtocol::Http,
+        wire::OriginProtocol::Https => OriginProtocol::Https,
     }
 }
 

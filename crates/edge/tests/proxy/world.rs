@@ -212,6 +212,7 @@ fn zones(origin: SocketAddr, closed: SocketAddr) -> Vec<Zone> {
         name: host(name),
         origin: zone::Origin {
             address: host("127.0.0.1"),
+            backup: None,
             protocol: OriginProtocol::Http,
             http_port: address.port(),
             https_port: 443,

@@ -129,7 +129,7 @@ fn a_start_that_fails_does_not_keep_the_first_secret_to_itself() {
     let failing = [
         serve(good_origin).api_listen(&taken),
         serve(good_origin).more(&["--listen", &taken]),
-        serve("https://127.0.0.1:1"),
+        serve("ftp://127.0.0.1:1"),
     ];
     for attempt in failing {
         let ended = attempt.try_start().unwrap_err();

@@ -461,6 +461,7 @@ pub(crate) async fn the_snapshot_follows_every_change(store: &Store) {
     versions.push(store.config_version().await.unwrap());
     let snapshot = store.config_snapshot().await.unwrap();
     assert_eq!(snapshot.zones[0].domains[0].origin.host_header, "www.a.test");
+    assert_eq!(snapshot.zones[0].domains[0].origin.backup, Some(host("[::1]")));
     assert!(snapshot.zones[0].domains[0].online);
     store.set_domains_online(&zone, &names, false, NOW_MS).await.unwrap();
     versions.push(store.config_version().await.unwrap());
