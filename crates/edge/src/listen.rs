@@ -97,10 +97,8 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     let mut ending = down.clone();
     let fetch_ahead = async move {
         let client = OriginClient::new(Arc::clone(&fetching), origin_tls);
-        // No client asks: what is fetched ahead is asked for from the edge's own address.
-        let peer = Peer { address, is_encrypted: false };
         tokio::select! {
-            () = prefetcher.run(Proxy { state: fetching, client, peer }) => {}
+            () = prefetcher.run(fetching, client) => {}
             () = ended(&mut ending) => {}
         }
     };

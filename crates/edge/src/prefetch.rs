@@ -5,7 +5,8 @@
 //! fresh is left alone. It begins once the log's head at its acceptance is applied and a lease is held. A thread of its
 //! own does it, within a budget for each origin, so that neither clients nor the log wait for it.
 
-use crate::proxy::Proxy;
+use crate::origin::OriginClient;
+use crate::proxy::{Peer, Proxy};
 use crate::state::State;
 use bytes::Bytes;
 use feed::{Prefetch, Prefetched};
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use purge::{Epoch, PurgeSeq, UrlKey};
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -155,7 +157,8 @@ impl Budget {
 
 /// What the tasks share.
 struct Shared {
-    proxy: Proxy,
+    state: Arc<State>,
+    client: OriginClient,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
     /// Tasks that wait or are under way: one that is asked for again meanwhile has its outcome told once.
     under_way: Mutex<HashSet<u64>>,
@@ -163,8 +166,9 @@ struct Shared {
 
 impl Prefetcher {
     /// Fetches for as long as the edge lives.
-    pub(crate) async fn run(mut self, proxy: Proxy) {
-        let shared = Arc::new(Shared { proxy, budgets: Mutex::default(), under_way: Mutex::default() });
+    pub(crate) async fn run(mut self, state: Arc<State>, client: OriginClient) {
+        let shared =
+            Arc::new(Shared { state, client, budgets: Mutex::default(), under_way: Mutex::default() });
         let room = Arc::new(Semaphore::new(PREFETCHES_MAX));
         while let Some(Batch { epoch, head, headers, urls }) = self.batches.recv().await {
             let headers = fields(&headers).map(Arc::new);
@@ -210,7 +214,7 @@ async fn fetch(
     url: &str,
 ) -> Result<(), Why> {
     let key = UrlKey::parse_target(url).map_err(|_| Why::Malformed)?;
-    let state = &shared.proxy.state;
+    let state = &shared.state;
     let ready = async {
         while !is_ready(state, epoch, head) {
             tokio::time::sleep(READY_POLL).await;
@@ -226,7 +230,11 @@ async fn fetch(
     let host = HeaderValue::from_str(key.host().as_str()).map_err(|_| Why::Malformed)?;
     request.headers_mut().insert(header::HOST, host);
     let (near, far) = tokio::io::duplex(CONNECTION_BYTES);
-    let service = service_fn(|request| async { Ok::<_, Infallible>(shared.proxy.handle(request).await) });
+    // Nobody's address: the edge itself asks, as by the scheme of the URL.
+    let is_encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    let peer = Peer { address: (Ipv4Addr::LOCALHOST, 0).into(), is_encrypted };
+    let proxy = Proxy { state: Arc::clone(state), client: shared.client.clone(), peer };
+    let service = service_fn(|request| async { Ok::<_, Infallible>(proxy.handle(request).await) });
     let served = server::Builder::new().keep_alive(false).serve_connection(TokioIo::new(far), service);
     let ask = async {
         let (mut sender, connection) =
@@ -264,7 +272,7 @@ fn is_ready(state: &State, epoch: Epoch, head: PurgeSeq) -> bool {
 }
 
 fn budget(shared: &Shared, url: &UrlKey) -> Arc<Budget> {
-    let state = &shared.proxy.state;
+    let state = &shared.state;
     let route = state.zones.read().route(url.host());
     let origin = match &route {
         Ok(route) => {
