@@ -2,6 +2,7 @@
 
 use crate::flight::FOLLOW_TIMEOUT;
 use crate::origin::OriginTrust;
+use httpcache::Policy;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -53,6 +54,13 @@ pub struct EdgeConfig {
     /// How long a client may take nothing of its answer before it is let go: what it holds of the cache would otherwise
     /// stay in memory without end.
     pub client_stall_timeout: Duration,
+    /// What is stored and for how long, where a zone's settings say nothing else.
+    pub policy: Policy,
+    /// Where tags are read from.
+    pub tag_headers: TagHeaders,
+    /// For how long a response is stored some of whose tags can't count, since they are malformed or too many. Whatever is
+    /// purged in its zone meanwhile makes it go: no purge may miss it.
+    pub ignored_tags_lifetime: Duration,
     /// How often the cache is swept of what purges matched.
     pub sweep_interval: Duration,
     /// How many requests of prefetches one origin gets at once. 1 to 256.
@@ -61,6 +69,20 @@ pub struct EdgeConfig {
     pub prefetch_bytes_per_sec: u64,
     /// Ask for a new lease this often for each length of a lease (the protocol's `L/4`).
     pub pings_per_lease: u32,
+}
+
+/// Which fields of an origin's response hold tags beside `Cache-Tag`, and whether clients see them. By default no other, and
+/// clients see none of these fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TagHeaders {
+    /// `Surrogate-Key`: tags separated by spaces.
+    pub surrogate_key: bool,
+    /// `xkey`: tags separated by spaces or commas.
+    pub xkey: bool,
+    /// `Edge-Cache-Tag`: tags separated by commas.
+    pub edge_cache_tag: bool,
+    /// Clients get all four fields as the origin sent them.
+    pub to_clients: bool,
 }
 
 /// Why settings can't be used.
@@ -110,6 +132,9 @@ impl EdgeConfig {
             client_head_timeout: Duration::from_secs(15),
             client_idle_timeout: Duration::from_secs(60),
             client_stall_timeout: Duration::from_secs(60),
+            policy: Policy::default(),
+            tag_headers: TagHeaders::default(),
+            ignored_tags_lifetime: Duration::from_secs(5),
             sweep_interval: Duration::from_secs(10),
             prefetch_concurrency: 8,
             prefetch_bytes_per_sec: 32 << 20,

@@ -2,23 +2,21 @@
 
 use crate::body::Writer;
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
+use crate::intake::{TagsRead, read_tags, strip_tags, take_unshared, take_unshared_of_304};
 use crate::object::{Birth, NewObject, Object, Standing};
 use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody, Scheme};
 use crate::shelf::ObjectKey;
-use crate::state::State;
+use crate::state::{Counters, State};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header};
+use http::{HeaderMap, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use httpcache::{Freshness, NoStoreReason, Policy, Validators};
-use purge::{Tags, UrlKey};
+use purge::UrlKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::sync::SemaphorePermit;
 use zone::Route;
-
-/// The header in which origins name the tags of a response.
-pub(crate) const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
 /// For how long requests don't wait for each other after a response that could not be shared.
 pub(crate) const UNSHARED_FOR: Duration = Duration::from_secs(10);
@@ -68,7 +66,14 @@ impl Job {
                     Standing::Clear if object.freshness.is_fresh((state.clocks.wall)()) => {
                         let sharing = Sharing::Everyone(found.key);
                         let source = ArrivalSource::Stored;
-                        landing.arrive(Arc::new(Arrival { object, source, sharing, is_stored: true }));
+                        let unshared = HeaderMap::new();
+                        landing.arrive(Arc::new(Arrival {
+                            object,
+                            source,
+                            sharing,
+                            is_stored: true,
+                            unshared,
+                        }));
                         return;
                     }
                     Standing::Clear | Standing::Invalidated(_) => {
@@ -163,9 +168,8 @@ impl Job {
         let (parts, body) = response.into_parts();
         let mut headers = parts.headers;
         httpcache::strip_hop_by_hop(&mut headers);
-        let (tags, tags_ignored) =
-            Tags::read(headers.get_all(CACHE_TAG).iter().map(http::HeaderValue::as_bytes));
-        headers.remove(CACHE_TAG);
+        let TagsRead { tags, ignored: tags_ignored } = read_tags(&self.state.config.tag_headers, &headers);
+        strip_tags(&self.state.config.tag_headers, &mut headers);
         let may_store =
             httpcache::may_store(&http::Method::GET, &self.headers, parts.status, &headers, &self.policy);
         let declared_length = http_body::Body::size_hint(&body).exact();
@@ -177,11 +181,16 @@ impl Job {
         let is_too_large = declared_length.is_some_and(|length| length > self.state.config.object_bytes_max);
         let is_unshared = match may_store {
             Ok(()) => is_too_large,
+            // The next answer may be another one.
+            Err(_) if parts.status.is_server_error() => false,
             Err(reason) => !matches!(reason, NoStoreReason::Status | NoStoreReason::RequestNoStore),
         };
         if is_unshared {
             self.state.shelf.insert_unshared(self.key, now + UNSHARED_FOR);
         }
+        let freshness = Freshness::of_response(parts.status, &headers, request_time, now, &self.policy);
+        let freshness = self.bounded_by_tags(freshness, tags_ignored);
+        let unshared = take_unshared(&self.policy, &mut headers);
         let (writer, content) = Writer::new(self.room(place.is_some() && !is_too_large));
         let object = Object::new(NewObject {
             url: self.url.clone(),
@@ -189,7 +198,7 @@ impl Job {
             tags,
             tags_ignored,
             status: parts.status,
-            freshness: Freshness::of_response(parts.status, &headers, request_time, now, &self.policy),
+            freshness,
             headers,
             declared_length,
             content,
@@ -202,8 +211,18 @@ impl Job {
             Some(_) => Sharing::ThoseBefore,
         };
         let is_stored = admitted.key.is_some() && is_kept(object.standing(&self.state.ledger));
-        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Origin, sharing, is_stored }));
+        let source = ArrivalSource::Origin;
+        landing.arrive(Arc::new(Arrival { object, source, sharing, is_stored, unshared }));
         Ok((writer, body, admitted))
+    }
+
+    /// What purges may not find by its tags is not fresh for long.
+    fn bounded_by_tags(&self, freshness: Freshness, tags_ignored: usize) -> Freshness {
+        if tags_ignored == 0 {
+            return freshness;
+        }
+        Counters::count(&self.state.counters.tags_ignored);
+        freshness.at_most(self.state.config.ignored_tags_lifetime)
     }
 
     /// How much of the content may be kept: nothing if it is not to be stored, or if as much is being stored already as
@@ -225,15 +244,17 @@ impl Job {
     ) {
         let Some(fetch_birth) = landing.birth().cloned() else { return };
         let now = (self.state.clocks.wall)();
-        let (added, tags_ignored) =
-            Tags::read(validation.get_all(CACHE_TAG).iter().map(http::HeaderValue::as_bytes));
+        let TagsRead { tags: added, ignored } = read_tags(&self.state.config.tag_headers, validation);
+        let tags_ignored = base.object.tags_ignored.saturating_add(ignored);
         let mut headers = httpcache::freshen(stored, validation);
-        headers.remove(CACHE_TAG);
+        strip_tags(&self.state.config.tag_headers, &mut headers);
         let status = base.object.status;
         let policy = &self.policy;
         let may_store =
             httpcache::may_store(&http::Method::GET, &self.headers, status, &headers, policy).is_ok();
         let freshness = Freshness::of_response(status, &headers, request_time, now, policy);
+        let freshness = self.bounded_by_tags(freshness, tags_ignored);
+        let unshared = take_unshared_of_304(policy, &mut headers, validation);
         let tags = base.object.tags.union(&added);
         let storable = may_store && tags.is_ok();
         let object = Object::new(NewObject {
@@ -258,7 +279,8 @@ impl Job {
             true if object.freshness.is_fresh(now) => Sharing::Everyone(base.key),
             true => Sharing::ThoseBefore,
         };
-        landing.arrive(Arc::new(Arrival { object, source: ArrivalSource::Validated, sharing, is_stored }));
+        let source = ArrivalSource::Validated;
+        landing.arrive(Arc::new(Arrival { object, source, sharing, is_stored, unshared }));
     }
 
     /// Streams the content to those who read it, and stores it when it is whole.

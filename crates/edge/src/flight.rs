@@ -13,6 +13,7 @@
 use crate::body::Reader;
 use crate::object::{Birth, Object};
 use crate::shelf::ObjectKey;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use purge::{Ledger, PurgeSeq, UrlKey, Verdict, ZoneClock};
 use std::collections::HashMap;
@@ -62,6 +63,8 @@ pub(crate) struct Arrival {
     pub(crate) sharing: Sharing,
     /// Whether it is stored, if its content comes to its end.
     pub(crate) is_stored: bool,
+    /// Fields that only who sent the fetch may have.
+    pub(crate) unshared: HeaderMap,
 }
 
 /// Where the response came from.

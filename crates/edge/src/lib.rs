@@ -13,6 +13,7 @@ mod config;
 mod fetch;
 mod flight;
 mod follow;
+mod intake;
 mod lease;
 mod listen;
 mod object;
@@ -25,7 +26,8 @@ mod state;
 mod sweep;
 
 pub use clock::Clocks;
-pub use config::{EdgeConfig, EdgeConfigError};
+pub use config::{EdgeConfig, EdgeConfigError, TagHeaders};
+pub use httpcache::{OtherStatuses, Policy, SetCookie, Storing, WithoutFreshness};
 pub use listen::{EdgeHandle, StartError, start};
 pub use origin::{OriginTlsError, OriginTrust};
 pub use state::Counters;

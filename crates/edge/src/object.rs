@@ -30,7 +30,7 @@ pub(crate) struct Object {
     /// The highest `invalidate` that a walk found; 0 is none.
     invalidated: AtomicU64,
     pub(crate) tags: Tags,
-    /// How many tags of the last response were ignored.
+    /// How many tags of its responses can't count. With any, nobody can tell which purges match: all in its zone do.
     pub(crate) tags_ignored: usize,
     pub(crate) status: StatusCode,
     pub(crate) head: PackedHead,
@@ -88,6 +88,9 @@ impl Object {
     pub(crate) fn standing(&self, ledger: &Ledger) -> Standing {
         let checked = PurgeSeq::new(self.checked.load(Ordering::Acquire));
         if !self.birth.clock.has_nothing_after(checked) {
+            if self.tags_ignored > 0 {
+                return Standing::BeyondHorizon;
+            }
             let judgement = ledger.judge(self.subject(), self.birth.born, checked);
             match judgement.verdict {
                 Verdict::Deleted(seq) => return Standing::Deleted(seq),
@@ -120,7 +123,10 @@ impl Object {
     /// Whether no purge above its born matches it and its born is not below the horizon: what a request that came
     /// later than its fetch asks before it shares.
     pub(crate) fn is_clear_since_birth(&self, ledger: &Ledger) -> bool {
-        ledger.judge(self.subject(), self.birth.born, self.birth.born).verdict == Verdict::Clear
+        match self.tags_ignored {
+            0 => ledger.judge(self.subject(), self.birth.born, self.birth.born).verdict == Verdict::Clear,
+            _ => self.birth.clock.has_nothing_after(self.birth.born),
+        }
     }
 
     /// What it takes in the store, in bytes.

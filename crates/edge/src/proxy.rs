@@ -6,6 +6,7 @@
 use crate::body::Reader;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
+use crate::intake::strip_tags;
 use crate::object::Standing;
 use crate::origin::{
     OriginClient, OriginRequest, RequestBody, RequestBodyError, RequestContent, ResponseBody, Scheme,
@@ -304,15 +305,20 @@ impl Proxy {
         own: Option<oneshot::Receiver<Reader>>,
         told: Told,
     ) -> Passed {
+        let is_own = own.is_some();
         let own = match own {
             // What was stored already has no writer, and any reader will do.
             Some(receiver) => receiver.await.ok(),
             None => None,
         };
-        match answer_object(&self.state, &asked.request, &arrival.object, own, told) {
-            Some(response) => Passed::Answered(response),
-            None => Passed::LookAgain,
+        let Some(mut response) = answer_object(&self.state, &asked.request, &arrival.object, own, told)
+        else {
+            return Passed::LookAgain;
+        };
+        if is_own {
+            response.headers_mut().extend(arrival.unshared.clone());
         }
+        Passed::Answered(response)
     }
 
     /// Passes a request on that the cache has no part in, body and all.
@@ -481,7 +487,7 @@ fn pass_back(state: &State, reason: ForwardReason, response: Response<ResponseBo
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     httpcache::strip_hop_by_hop(&mut headers);
-    headers.remove(crate::fetch::CACHE_TAG);
+    strip_tags(&state.config.tag_headers, &mut headers);
     let status = CacheStatus::forwarded(&state.config.name, reason).forward_status(parts.status);
     let told = Told { status, eo: "MISS" };
     let body = AnswerBody::PassedOn(Box::new(body));

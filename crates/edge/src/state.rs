@@ -51,6 +51,8 @@ pub struct Counters {
     pub fenced: AtomicU64,
     /// Requests refused for their framing, or because their head took too long.
     pub refused: AtomicU64,
+    /// Responses some of whose tags could not count; each is stored for a short time only.
+    pub tags_ignored: AtomicU64,
     /// Clients let go because they took nothing of their answers.
     pub stalled: AtomicU64,
     /// Purge entries applied.
@@ -92,7 +94,7 @@ impl State {
             fetches: Semaphore::new(config.fetches_max),
             fenced_fetches: Semaphore::new(config.fenced_fetches_max),
             storing_bytes: AtomicU64::new(0),
-            policy: Arc::default(),
+            policy: Arc::new(config.policy.clone()),
             via: ViaName::parse(&via).map_err(|_| NoRandomness)?,
             counters: Counters::default(),
             request_ids: AtomicU64::new(u64::from_be_bytes(random()?) >> 1),

@@ -1,5 +1,7 @@
 //! A client's conditional request, answered from a stored response (RFC 9110 §13, RFC 9111 §4.3.2).
 
+use std::time::SystemTime;
+
 use http::Method;
 use http::header::{
     CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
@@ -43,11 +45,21 @@ pub fn evaluate(method: &Method, request_headers: &HeaderMap, stored_headers: &H
         }
     } else if is_read
         && let Some(limit) = field::single(request_headers, &IF_MODIFIED_SINCE).and_then(field::date)
-        && stored.last_modified.is_some_and(|modified| modified <= limit)
+        && is_unmodified_since(&stored, stored_headers, limit)
     {
         return Precondition::NotModified;
     }
     Precondition::Proceed
+}
+
+/// RFC 9111 §4.3.2: without a modification date the time counts at which the stored response was made. Only when that is
+/// before the client's date: what was made within the same second may be something else.
+fn is_unmodified_since(stored: &Validators, stored_headers: &HeaderMap, limit: SystemTime) -> bool {
+    match stored.last_modified {
+        Some(modified) => modified <= limit,
+        None if stored_headers.contains_key(LAST_MODIFIED) => false,
+        None => field::first_date(stored_headers, &DATE).is_some_and(|made| made < limit),
+    }
 }
 
 fn any_tag(
@@ -122,6 +134,10 @@ mod tests {
         check(&format!("if-modified-since: {BEFORE}"), both, Proceed);
         check("if-modified-since: 0", both, Proceed);
         check(&format!("if-modified-since: {AFTER}"), "", Proceed);
+        let made = format!("date: {MODIFIED}");
+        check(&format!("if-modified-since: {AFTER}"), &made, NotModified);
+        check(&format!("if-modified-since: {MODIFIED}"), &made, Proceed);
+        check(&format!("if-modified-since: {AFTER}"), &format!("{made}\nlast-modified: x"), Proceed);
         check(&format!("if-none-match: \"b\"\nif-modified-since: {AFTER}"), both, Proceed);
         check(&format!("if-unmodified-since: {BEFORE}"), both, PreconditionFailed);
         check(&format!("if-unmodified-since: {MODIFIED}"), both, Proceed);

@@ -88,9 +88,9 @@ pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'
     }
 }
 
-/// An HTTP date in any of the three forms of RFC 9110 §5.6.7.
+/// An HTTP date in any of the three forms of RFC 9110 §5.6.7; see [`crate::date`].
 pub(crate) fn date(bytes: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(trim(bytes)).ok()?).ok()
+    crate::date::parse(trim(bytes))
 }
 
 /// The date in the first line of a field, if it is one.

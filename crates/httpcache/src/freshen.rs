@@ -1,5 +1,6 @@
-//! What a 304 does to a stored response (RFC 9111 §3.2, §4.3.4).
+//! What a 304, or the answer to a HEAD, does to a stored response (RFC 9111 §3.2, §4.3.4, §4.3.5).
 
+use http::StatusCode;
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName,
     LAST_MODIFIED, SET_COOKIE,
@@ -61,6 +62,47 @@ pub fn names_validator(stored_headers: &HeaderMap, headers_of_304: &HeaderMap) -
     true
 }
 
+/// What the answer to a HEAD says about a stored response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadUpdate {
+    /// Nothing: it is no 200, or the stored response is none.
+    Nothing,
+    /// The stored response is what a GET would bring: it goes on with these fields.
+    Fields(HeaderMap),
+    /// A GET would bring something else: the stored response is stale.
+    Outdated,
+}
+
+/// Weighs the answer to a HEAD against a stored response of `stored_length` bytes (RFC 9111 §4.3.5): every validator and the
+/// length that the answer names must be those of the stored response.
+///
+/// It says nothing about when the stored bytes left the origin, so that it never speaks against a purge.
+pub fn update_by_head(
+    stored_status: StatusCode,
+    stored_headers: &HeaderMap,
+    stored_length: u64,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> HeadUpdate {
+    if status != StatusCode::OK || stored_status != StatusCode::OK {
+        return HeadUpdate::Nothing;
+    }
+    let same = |name: &HeaderName| {
+        !headers.contains_key(name) || headers.get_all(name).iter().eq(stored_headers.get_all(name).iter())
+    };
+    let length = field::single(headers, &CONTENT_LENGTH);
+    let is_same_length = match (headers.contains_key(CONTENT_LENGTH), length) {
+        (false, _) => true,
+        (true, length) => length.is_some_and(|length| length == stored_length.to_string().as_bytes()),
+    };
+    // Codings name other bytes under the same URL, whatever the validators say.
+    if is_same_length && [ETAG, LAST_MODIFIED, CONTENT_ENCODING].iter().all(same) {
+        HeadUpdate::Fields(freshen(stored_headers, headers))
+    } else {
+        HeadUpdate::Outdated
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +160,40 @@ mod tests {
                 expected,
                 "{stored:?} {answer:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_head_says() {
+        let stored =
+            "etag: \"a\"\nlast-modified: Sun, 06 Nov 1994 08:49:37 GMT\ncache-control: max-age=1\nx-kept: 1";
+        let cases = [
+            ("cache-control: max-age=9", Some("max-age=9")),
+            ("etag: \"a\"\ncontent-length: 5", Some("max-age=1")),
+            ("etag: \"b\"", None),
+            ("etag: W/\"a\"", None),
+            ("last-modified: Sun, 06 Nov 1994 08:49:38 GMT", None),
+            ("content-length: 6", None),
+            ("content-length: x", None),
+            ("content-encoding: gzip", None),
+        ];
+        for (answer, expected) in cases {
+            let ok = StatusCode::OK;
+            match (update_by_head(ok, &headers(stored), 5, ok, &headers(answer)), expected) {
+                (HeadUpdate::Fields(fields), Some(control)) => {
+                    assert_eq!(
+                        (&fields["cache-control"], &fields["x-kept"]),
+                        (&control.parse().unwrap(), &"1".parse().unwrap())
+                    );
+                }
+                (HeadUpdate::Outdated, None) => {}
+                (found, _) => panic!("{answer:?} {found:?}"),
+            }
+        }
+        let (ok, gone) = (StatusCode::OK, StatusCode::GONE);
+        for (stored_status, status) in [(ok, gone), (gone, ok), (ok, StatusCode::NOT_MODIFIED)] {
+            let found = update_by_head(stored_status, &headers(stored), 5, status, &headers("etag: \"b\""));
+            assert_eq!(found, HeadUpdate::Nothing);
         }
     }
 }

@@ -10,7 +10,8 @@ use http::header::{AGE, DATE, EXPIRES, HeaderMap, HeaderValue, LAST_MODIFIED};
 
 use crate::cache_control::{CacheControl, DELTA_SECONDS_MAX, delta_seconds};
 use crate::field;
-use crate::policy::{Policy, Storing, WithoutFreshness};
+use crate::policy::{OtherStatuses, Policy, Storing, WithoutFreshness};
+use crate::storing;
 
 /// How far before a response's arrival the clock may stand while the response still counts as fresh. Beyond, the clock was
 /// set back and nothing is known about the age, so the response is stale until it is validated.
@@ -19,9 +20,9 @@ pub const CLOCK_BACK_MAX: Duration = Duration::from_secs(5);
 /// Where a lifetime comes from, best first (RFC 9111 §4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LifetimeSource {
-    /// `Cache-Control: s-maxage`.
+    /// `s-maxage`.
     SMaxage,
-    /// `Cache-Control: max-age`.
+    /// `max-age`.
     MaxAge,
     /// `Expires` less `Date`.
     Expires,
@@ -48,7 +49,7 @@ pub struct Freshness {
     pub must_revalidate: bool,
     /// `stale-while-revalidate` (RFC 5861 §3), for the caller to weigh; see [`Freshness::may_serve_stale_while_revalidating`].
     pub stale_while_revalidate: Option<Duration>,
-    /// `stale-if-error` (RFC 5861 §4).
+    /// `stale-if-error` (RFC 5861 §4), or as long as can be where the policy has it so.
     pub stale_if_error: Option<Duration>,
 }
 
@@ -79,8 +80,19 @@ impl Freshness {
             no_cache: control.no_cache,
             must_revalidate: control.forbids_stale(),
             stale_while_revalidate: control.stale_while_revalidate,
-            stale_if_error: control.stale_if_error,
+            stale_if_error: if policy.stale_when_origin_fails {
+                Some(Duration::from_secs(DELTA_SECONDS_MAX))
+            } else {
+                control.stale_if_error
+            },
         }
+    }
+
+    /// The same, but fresh for no longer than `rest` after its arrival, and never served stale.
+    #[must_use]
+    pub fn at_most(self, rest: Duration) -> Self {
+        let lifetime = self.lifetime.min(self.initial_age.saturating_add(rest));
+        Self { lifetime, stale_while_revalidate: None, stale_if_error: None, ..self }
     }
 
     /// How old it is (RFC 9111 §4.2.3). Never less at a later time; before its arrival it is the age it arrived with.
@@ -118,12 +130,18 @@ impl Freshness {
         self.may_serve_stale_for(self.stale_if_error, now)
     }
 
-    fn may_serve_stale_for(&self, window: Option<Duration>, now: SystemTime) -> bool {
+    pub(crate) fn may_serve_stale_for(&self, window: Option<Duration>, now: SystemTime) -> bool {
         // RFC 9111 §4.2.4: must-revalidate and its kin forbid it whatever RFC 5861 would allow.
         let Some(window) = window.filter(|_| !self.must_revalidate) else { return false };
         since(self.response_time, now) <= CLOCK_BACK_MAX
             && self.age(now) < self.lifetime.saturating_add(window)
     }
+}
+
+/// Is this one of the statuses on which a stale response may answer instead (RFC 5861 §4)? So it is with an origin that gives
+/// no answer at all.
+pub fn is_stale_if_error(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502..=504)
 }
 
 /// The value of the `Age` field (RFC 9111 §5.1): whole seconds, at most 2^31.
@@ -159,7 +177,8 @@ fn lifetime(
         return match (explicit, policy.status_lifetime(status)) {
             (Some((lifetime, source)), Some(limit)) if lifetime <= limit => (lifetime, source),
             (_, Some(limit)) => (bounded(limit), LifetimeSource::Policy),
-            (_, None) => (Duration::ZERO, LifetimeSource::Nothing),
+            (explicit, None) => other_status_lifetime(status, control, headers, date, policy, explicit)
+                .unwrap_or((Duration::ZERO, LifetimeSource::Nothing)),
         };
     }
     let decided = match policy.storing {
@@ -174,6 +193,26 @@ fn lifetime(
     decided.unwrap_or((Duration::ZERO, LifetimeSource::Nothing))
 }
 
+/// The lifetime of a status that the policy does not list.
+fn other_status_lifetime(
+    status: StatusCode,
+    control: &CacheControl,
+    headers: &HeaderMap,
+    date: SystemTime,
+    policy: &Policy,
+    explicit: Option<(Duration, LifetimeSource)>,
+) -> Option<(Duration, LifetimeSource)> {
+    match (policy.other_statuses, policy.storing) {
+        (OtherStatuses::Never, _) | (_, Storing::Never) => None,
+        (OtherStatuses::Rfc9111, Storing::FollowOrigin(without @ WithoutFreshness::Heuristic { .. }))
+            if control.public || storing::is_heuristically_cacheable(status) =>
+        {
+            explicit.or_else(|| without_freshness(headers, date, without))
+        }
+        (OtherStatuses::WithLifetime | OtherStatuses::Rfc9111, _) => explicit,
+    }
+}
+
 fn explicit_lifetime(
     control: &CacheControl,
     headers: &HeaderMap,
@@ -184,6 +223,9 @@ fn explicit_lifetime(
     }
     if let Some(lifetime) = control.max_age {
         return Some((lifetime, LifetimeSource::MaxAge));
+    }
+    if control.is_targeted {
+        return None;
     }
     // RFC 9111 §5.3: what is no date, above all "0", lies in the past. Of several lines the first counts.
     let expires = headers.get(EXPIRES)?;
@@ -260,7 +302,53 @@ mod tests {
             (404, String::new(), 10, Policy),
             (404, "cache-control: max-age=3".to_owned(), 3, MaxAge),
             (404, "cache-control: max-age=60".to_owned(), 10, Policy),
-            (500, "cache-control: max-age=60".to_owned(), 0, Nothing),
+            (500, "cache-control: max-age=60".to_owned(), 60, MaxAge),
+        ];
+        for (status, lines, lifetime_secs, source) in cases {
+            let found = of(status, &lines, 0);
+            assert_eq!(
+                (found.lifetime.as_secs(), found.source),
+                (lifetime_secs, source),
+                "{status} {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_targeted_field_alone_decides() {
+        use LifetimeSource::*;
+        let cases = [
+            ("cdn-cache-control: max-age=5\ncache-control: max-age=9\nexpires: 0", 5, MaxAge),
+            ("cdn-cache-control: max-age=5, s-maxage=7", 7, SMaxage),
+            (
+                "cdn-cache-control: none\ncache-control: max-age=9\nexpires: Sun, 06 Nov 2094 08:49:37 GMT",
+                0,
+                Nothing,
+            ),
+            ("cdn-cache-control: max-age=\"5\"\ncache-control: max-age=9", 0, MaxAge),
+            ("cdn-cache-control: Max-Age=5\ncache-control: max-age=9", 9, MaxAge),
+        ];
+        for (lines, lifetime_secs, source) in cases {
+            let found = of(200, lines, 0);
+            assert_eq!((found.lifetime.as_secs(), found.source), (lifetime_secs, source), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn statuses_that_are_not_listed() {
+        use LifetimeSource::*;
+        let modified = "last-modified: Sun, 06 Nov 1994 07:49:37 GMT\ndate: Sun, 06 Nov 1994 08:49:37 GMT";
+        let cases = [
+            (301, "cache-control: max-age=5".to_owned(), 5, MaxAge),
+            (
+                599,
+                "expires: Sun, 06 Nov 1994 08:50:37 GMT\ndate: Sun, 06 Nov 1994 08:49:37 GMT".to_owned(),
+                60,
+                Expires,
+            ),
+            (410, modified.to_owned(), 360, Policy),
+            (302, modified.to_owned(), 0, Nothing),
+            (302, format!("cache-control: public\n{modified}"), 360, Policy),
         ];
         for (status, lines, lifetime_secs, source) in cases {
             let found = of(status, &lines, 0);
@@ -364,13 +452,36 @@ mod tests {
     }
 
     #[test]
+    fn a_bounded_rest_is_all_there_is() {
+        let found = of(200, "cache-control: max-age=60, stale-if-error=60\nage: 10", 0)
+            .at_most(Duration::from_secs(5));
+        assert_eq!(found.fresh_until(), at(ARRIVAL_SECS + 5));
+        assert!(!found.may_serve_stale_on_error(at(ARRIVAL_SECS + 5)));
+        let found = of(200, "cache-control: max-age=60\nage: 58", 0).at_most(Duration::from_secs(5));
+        assert_eq!(found.fresh_until(), at(ARRIVAL_SECS + 2));
+    }
+
+    #[test]
     fn stale_windows() {
         let found = of(200, "cache-control: max-age=60, stale-while-revalidate=30, stale-if-error=300", 0);
         assert!(found.may_serve_stale_while_revalidating(at(ARRIVAL_SECS + 89)));
         assert!(!found.may_serve_stale_while_revalidating(at(ARRIVAL_SECS + 90)));
         assert!(found.may_serve_stale_on_error(at(ARRIVAL_SECS + 359)));
-        let strict = of(200, "cache-control: max-age=60, must-revalidate, stale-if-error=300", 0);
-        assert!(!strict.may_serve_stale_on_error(at(ARRIVAL_SECS + 61)));
+        for strict in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=60"] {
+            let fields = format!(
+                "cache-control: max-age=60, {strict}, stale-if-error=300, stale-while-revalidate=300"
+            );
+            let found = of(200, &fields, 0);
+            assert!(!found.may_serve_stale_on_error(at(ARRIVAL_SECS + 61)), "{strict}");
+            assert!(!found.may_serve_stale_while_revalidating(at(ARRIVAL_SECS + 61)), "{strict}");
+        }
+        let offline = Policy { stale_when_origin_fails: true, ..Policy::default() };
+        for (control, expected) in [("max-age=60", true), ("max-age=60, must-revalidate", false)] {
+            let arrived = at(ARRIVAL_SECS);
+            let fields = headers(&format!("cache-control: {control}"));
+            let found = Freshness::of_response(StatusCode::OK, &fields, arrived, arrived, &offline);
+            assert_eq!(found.may_serve_stale_on_error(at(ARRIVAL_SECS + 86_400)), expected);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::header::{HeaderName, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 use smallvec::SmallVec;
 
@@ -47,6 +48,29 @@ impl WithoutFreshness {
     pub const DEFAULT: Self = Self::Heuristic { percent: 10, lifetime_max: Duration::from_secs(2 * 3600) };
 }
 
+/// Which statuses are stored beside 200 and those that [`Policy::status_lifetimes`] lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherStatuses {
+    /// None, whatever the origin says (EdgeOne's own rule, teo-api §9).
+    Never,
+    /// Those to which the origin gives a lifetime.
+    WithLifetime,
+    /// These, and with a guessed lifetime those that RFC 9110 §15.1 calls heuristically cacheable, or the origin `public`
+    /// (RFC 9111 §3, §4.2.2). A guess needs `Last-Modified` and [`WithoutFreshness::Heuristic`].
+    Rfc9111,
+}
+
+/// What to do with a response that sets a cookie. RFC 9111 §7.3 leaves it to the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetCookie {
+    /// Not stored, unless the origin names the field in `no-cache="…"` or `private="…"`.
+    DontStore,
+    /// Stored without its cookies; whoever the response was fetched for gets them.
+    StoreWithout,
+    /// Stored with its cookies where the origin says that all may share it (`public` or `s-maxage`), else not stored.
+    StoreIfShared,
+}
+
 /// The rules of one site, or of one rule of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -56,6 +80,11 @@ pub struct Policy {
     /// The statuses stored beside 200, each with the longest time it is fresh: the origin's own lifetime counts when it is
     /// shorter, this one when the origin gives none. Default: 404 for 10 s. 206 and 304 are never stored from here.
     pub status_lifetimes: SmallVec<[(StatusCode, Duration); 2]>,
+    /// Which other statuses are stored. Default: as RFC 9111 has it, so that an origin's own words count.
+    pub other_statuses: OtherStatuses,
+    /// What to do with a response that sets a cookie. Default: it is not stored, since one client's session must not be
+    /// handed to all.
+    pub set_cookie: SetCookie,
     /// Whether a response's `Vary` selects among stored ones. Default: yes; without it one response answers all.
     pub varies: bool,
     /// Which of the request's fields select among stored responses whatever their `Vary`. Default: none.
@@ -75,6 +104,8 @@ impl Default for Policy {
         Self {
             storing: Storing::FollowOrigin(WithoutFreshness::DEFAULT),
             status_lifetimes: SmallVec::from_iter([(StatusCode::NOT_FOUND, Duration::from_secs(10))]),
+            other_statuses: OtherStatuses::Rfc9111,
+            set_cookie: SetCookie::DontStore,
             varies: true,
             key_parts: KeyParts::default(),
             client_lifetime: None,
@@ -97,7 +128,22 @@ impl Policy {
 
     /// The directives of a response that count: none where the operator caches despite the origin.
     pub(crate) fn control_of(&self, response_headers: &HeaderMap) -> CacheControl {
-        if self.is_despite_origin() { CacheControl::default() } else { CacheControl::of(response_headers) }
+        if self.is_despite_origin() {
+            CacheControl::default()
+        } else {
+            CacheControl::of_response(response_headers)
+        }
+    }
+
+    /// The fields of a response that are for the client it was fetched for, and are not stored: those that `no-cache="…"` or
+    /// `private="…"` names, and cookies where [`SetCookie::StoreWithout`] has it so.
+    pub fn unshared_fields(&self, response_headers: &HeaderMap) -> Vec<HeaderName> {
+        let mut fields = self.control_of(response_headers).unshared_fields;
+        if self.set_cookie == SetCookie::StoreWithout {
+            fields.push(SET_COOKIE);
+        }
+        fields.retain(|name| response_headers.contains_key(name));
+        fields
     }
 
     /// What a stored response's `Vary` asks of requests, where it counts.

@@ -1,9 +1,8 @@
 //! May a response be stored (RFC 9111 §3)?
 //!
 //! A gateway cache acts for the origin, so it follows the origin and lets clients do little: of a request's directives only
-//! `no-store` (the answer is not stored) and `only-if-cached` count. `no-cache`, `max-age`, `min-fresh`, `max-stale` and
-//! `Pragma` of a request are ignored, as content delivery networks do: anyone could otherwise make the cache send load to the
-//! origin, or age its copies for others.
+//! `no-store` (the answer is not stored) and `only-if-cached` count here; the others are weighed only where the operator wants
+//! them ([`crate::RequestDirectives`]).
 
 use std::fmt;
 
@@ -12,7 +11,7 @@ use http::{Method, StatusCode};
 
 use crate::cache_control::CacheControl;
 use crate::freshness;
-use crate::policy::{Policy, Storing};
+use crate::policy::{OtherStatuses, Policy, SetCookie, Storing};
 use crate::validators::Validators;
 use crate::vary::VaryRule;
 
@@ -110,17 +109,19 @@ pub fn may_store(
     if status == StatusCode::PARTIAL_CONTENT || response_headers.contains_key(CONTENT_RANGE) {
         return Err(NoStoreReason::Partial);
     }
-    if status != StatusCode::OK && policy.status_lifetime(status).is_none() {
+    let is_listed = status == StatusCode::OK || policy.status_lifetime(status).is_some();
+    if !is_listed && !may_be_stored(status, policy) {
         return Err(NoStoreReason::Status);
     }
     if CacheControl::of(request_headers).no_store {
         return Err(NoStoreReason::RequestNoStore);
     }
     let control = policy.control_of(response_headers);
-    // RFC 9111 §5.2.2.3: must-understand lifts no-store for a cache that knows the status. Of the statuses, we know 200 and
-    // 404 to need nothing special; others get here only by configuration.
-    let understood = control.must_understand && matches!(status, StatusCode::OK | StatusCode::NOT_FOUND);
-    if control.no_store && !understood {
+    // RFC 9111 §3: with must-understand only a status that is understood is stored; §5.2.2.3: then no-store does not count.
+    if control.must_understand && !is_understood(status) {
+        return Err(NoStoreReason::Status);
+    }
+    if control.no_store && !control.must_understand {
         return Err(NoStoreReason::NoStore);
     }
     if control.private {
@@ -130,7 +131,7 @@ pub fn may_store(
     if request_headers.contains_key(AUTHORIZATION) && !shared {
         return Err(NoStoreReason::Authorization);
     }
-    if response_headers.contains_key(SET_COOKIE) {
+    if response_headers.contains_key(SET_COOKIE) && !may_store_with_cookie(&control, policy) {
         return Err(NoStoreReason::SetCookie);
     }
     match policy.vary_rule(response_headers) {
@@ -139,12 +140,41 @@ pub fn may_store(
         VaryRule::None | VaryRule::Fields(_) => {}
     }
     let Some(usable) = freshness::may_be_fresh(status, &control, response_headers, policy) else {
-        return Err(NoStoreReason::NoFreshness);
+        return Err(if is_listed { NoStoreReason::NoFreshness } else { NoStoreReason::Status });
     };
     if !usable && Validators::of_response(response_headers).is_empty() {
         return Err(NoStoreReason::NeverUsable);
     }
     Ok(())
+}
+
+/// May a response of this status be stored at all? A 1xx is no response to store, a 304 is about another one, and a 206 is a
+/// piece.
+fn may_be_stored(status: StatusCode, policy: &Policy) -> bool {
+    policy.other_statuses != OtherStatuses::Never
+        && !status.is_informational()
+        && !matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn may_store_with_cookie(control: &CacheControl, policy: &Policy) -> bool {
+    control.unshared_fields.contains(&SET_COOKIE)
+        || match policy.set_cookie {
+            SetCookie::DontStore => false,
+            SetCookie::StoreWithout => true,
+            SetCookie::StoreIfShared => control.public || control.s_maxage.is_some(),
+        }
+}
+
+/// The statuses whose rules for caches this cache knows: those of RFC 9110 §15, and the few registered since that need
+/// nothing special.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200..=208 | 226 | 300..=305 | 307 | 308 | 400..=417 | 421..=426 | 428 | 429 | 431 | 451
+        | 500..=508 | 510 | 511)
+}
+
+/// The statuses that may be stored with a guessed lifetime (RFC 9110 §15.1), 206 left out: it is no whole response.
+pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// Does the client want an answer from the cache or none (RFC 9111 §5.2.1.7)? Without a usable copy the answer is 504.
@@ -191,7 +221,8 @@ mod tests {
         get("", 200, "cache-control: no-store, max-age=60", "no-store");
         get("", 200, "cache-control: no-store, must-understand, max-age=60", "stored");
         get("", 200, "cache-control: private, max-age=60", "private");
-        get("", 200, "cache-control: private=\"x-a\", max-age=60", "private");
+        get("", 200, "cache-control: private=\"x-a\", max-age=60", "stored");
+        get("", 200, "cache-control: private=\"set-cookie\", max-age=60\nset-cookie: a=b", "stored");
         get("", 200, "cache-control: max-age=60\nset-cookie: a=b", "set-cookie");
         get("", 200, "cache-control: max-age=60\nvary: *", "vary-star");
         get("", 200, "cache-control: max-age=60\nvary: accept, *", "vary-star");
@@ -200,9 +231,27 @@ mod tests {
         get("", 404, "", "stored");
         get("", 404, "cache-control: no-store", "no-store");
         get("", 404, "cache-control: max-age=0", "never-usable");
-        for status in [301, 302, 304, 400, 410, 500, 503] {
-            get("", status, "cache-control: max-age=60", "status");
+        for status in [201, 299, 301, 302, 400, 410, 500, 503, 599] {
+            get("", status, "cache-control: max-age=60", "stored");
+            get("", status, "", "status");
+            get("", status, "cache-control: no-store", "no-store");
         }
+        get("", 304, "cache-control: max-age=60", "status");
+        let modified = "last-modified: Thu, 01 Jan 2015 00:00:00 GMT";
+        for status in [203, 204, 300, 301, 308, 405, 410, 414, 501] {
+            get("", status, modified, "stored");
+        }
+        for status in [201, 302, 307, 400, 403, 500, 503, 599] {
+            get("", status, modified, "status");
+            get("", status, "cache-control: public\nlast-modified: Thu, 01 Jan 2015 00:00:00 GMT", "stored");
+        }
+        get("", 599, "cache-control: must-understand, no-store, max-age=60", "status");
+        get("", 599, "cache-control: must-understand, max-age=60", "status");
+        get("", 410, "cache-control: must-understand, no-store, max-age=60", "stored");
+        get("", 200, "cdn-cache-control: no-store\ncache-control: max-age=60", "no-store");
+        get("", 200, "cdn-cache-control: private\nexpires: Thu, 01 Jan 2037 00:00:00 GMT", "private");
+        get("", 200, "cdn-cache-control: max-age=60\ncache-control: no-store", "stored");
+        get("", 200, "cdn-cache-control: none\nexpires: Thu, 01 Jan 2037 00:00:00 GMT", "no-freshness");
         get("cache-control: no-store", 200, "cache-control: max-age=60", "request-no-store");
         get("cache-control: no-cache", 200, "cache-control: max-age=60", "stored");
         get("pragma: no-cache", 200, "cache-control: max-age=60", "stored");
@@ -251,6 +300,11 @@ mod tests {
             ..Policy::default()
         };
         let never = Policy { storing: Storing::Never, ..Policy::default() };
+        let only_listed = Policy { other_statuses: OtherStatuses::Never, ..Policy::default() };
+        let with_lifetime = Policy { other_statuses: OtherStatuses::WithLifetime, ..Policy::default() };
+        let cookies = |set_cookie| Policy { set_cookie, ..Policy::default() };
+        let cookie = "cache-control: max-age=60\nset-cookie: a=b";
+        let public_cookie = "cache-control: max-age=60, public\nset-cookie: a=b";
         let ignores_vary = Policy { varies: false, ..Policy::default() };
         let cases = [
             (&never, 200, "cache-control: max-age=60", "policy"),
@@ -270,6 +324,14 @@ mod tests {
             (&custom(true), 200, "expires: 0", "stored"),
             (&custom(true), 200, "cache-control: no-store\nset-cookie: a=b", "set-cookie"),
             (&custom(true), 200, "cache-control: no-store\nvary: *", "vary-star"),
+            (&only_listed, 301, "cache-control: max-age=60", "status"),
+            (&only_listed, 404, "cache-control: max-age=60", "stored"),
+            (&with_lifetime, 301, "cache-control: max-age=60", "stored"),
+            (&with_lifetime, 301, "last-modified: Thu, 01 Jan 2015 00:00:00 GMT", "status"),
+            (&cookies(SetCookie::StoreWithout), 200, cookie, "stored"),
+            (&cookies(SetCookie::StoreIfShared), 200, cookie, "set-cookie"),
+            (&cookies(SetCookie::StoreIfShared), 200, public_cookie, "stored"),
+            (&cookies(SetCookie::DontStore), 200, public_cookie, "set-cookie"),
             (&ignores_vary, 200, "cache-control: max-age=60\nvary: *", "stored"),
         ];
         for (policy, status, response, expected) in cases {

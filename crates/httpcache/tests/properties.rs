@@ -5,14 +5,20 @@ use std::time::{Duration, SystemTime};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use httpcache::{
-    CacheControl, CacheStatus, EntityTag, Freshness, Policy, Resolved, Validators, VaryRule, ViaName,
-    conditional_headers, end_to_end, evaluate, freshen, has_passed, if_range_holds, invalidation_targets,
-    is_only_if_cached, may_store, names_validator, not_modified_headers, parse_range, resolve, via_hops,
+    BareItem, CACHE_GROUPS, CDN_CACHE_CONTROL, CacheControl, CacheStatus, EntityTag, Freshness, Member,
+    Policy, RequestDirectives, Resolved, Validators, VaryRule, ViaName, conditional_headers, end_to_end,
+    evaluate, freshen, groups, has_passed, if_range_holds, invalidation_targets, is_only_if_cached,
+    may_store, names_validator, not_modified_headers, parse_dictionary, parse_list, parse_range, resolve,
+    update_by_head, via_hops,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const NAMES: [HeaderName; 22] = [
+const NAMES: [HeaderName; 26] = [
+    CDN_CACHE_CONTROL,
+    CACHE_GROUPS,
+    header::CONTENT_ENCODING,
+    header::PRAGMA,
     header::CACHE_CONTROL,
     header::EXPIRES,
     header::DATE,
@@ -44,6 +50,13 @@ fn value() -> impl Strategy<Value = HeaderValue> {
         "max-age",
         "s-maxage",
         "no-store",
+        "no-cache=\"",
+        "private=",
+        "stale-if-error=",
+        ";a=",
+        "(",
+        ")",
+        "?1",
         "=",
         "99999999999999999999",
         "60",
@@ -111,9 +124,12 @@ proptest! {
         let policy = Policy::default();
         let _ = CacheControl::of(&request);
         let _ = is_only_if_cached(&request);
+        let _ = (groups(&response, &CACHE_GROUPS), policy.unshared_fields(&response));
+        let _ = update_by_head(status, &response, length, status, &other);
         let _ = may_store(&Method::GET, &request, status, &response, &policy);
         let freshness = Freshness::of_response(status, &response, sent, arrived, &policy);
         let _ = (freshness.age(now), freshness.is_fresh(now), freshness.fresh_until(), freshness.ttl_secs(now));
+        let _ = RequestDirectives::of(&request).accept(&freshness, now);
         let _ = VaryRule::of_response(&response).selects(&request);
         let _ = conditional_headers(&Validators::of_response(&response));
         let _ = evaluate(&Method::GET, &request, &response);
@@ -202,5 +218,98 @@ proptest! {
             let is_undated = !response.contains_key(header::DATE) || response.contains_key(header::EXPIRES);
             prop_assert!(has_validator || has_lifetime || is_undated);
         }
+    }
+}
+
+/// Bytes that a structured field may hold, right or wrong.
+fn structured_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = proptest::sample::select(vec![
+        "a",
+        "max-age",
+        "=",
+        ",",
+        ";",
+        " ",
+        "\t",
+        "\"",
+        "\\",
+        "(",
+        ")",
+        "?1",
+        "?0",
+        "-",
+        "1",
+        "123456789012345",
+        ".5",
+        ":aGk=:",
+        "@1",
+        "%\"",
+        "%c3%bc",
+        "*",
+        "A",
+        "/",
+        "\u{e9}",
+    ]);
+    prop_oneof![vec(any::<u8>(), 0..40), vec(pieces, 0..16).prop_map(|pieces| pieces.concat().into_bytes()),]
+}
+
+/// An item and how it is written.
+fn item() -> impl Strategy<Value = (BareItem, String)> {
+    let integer = -999_999_999_999_999_i64..=999_999_999_999_999;
+    prop_oneof![
+        integer.clone().prop_map(|n| (BareItem::Integer(n), n.to_string())),
+        integer.prop_map(|n| (BareItem::Date(n), format!("@{n}"))),
+        (-999_999_999_999_999_i64..=999_999_999_999_999).prop_map(|thousandths| {
+            let sign = if thousandths < 0 { "-" } else { "" };
+            let (whole, rest) = (thousandths.abs() / 1000, thousandths.abs() % 1000);
+            (BareItem::Decimal(thousandths), format!("{sign}{whole}.{rest:03}"))
+        }),
+        any::<bool>().prop_map(|b| (BareItem::Boolean(b), format!("?{}", u8::from(b)))),
+        "[ -~]{0,20}".prop_map(|text| {
+            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+            (BareItem::String(text), format!("\"{escaped}\""))
+        }),
+        "[a-zA-Z*][a-zA-Z0-9:/!#$%&'*+.^_`|~-]{0,12}"
+            .prop_map(|token| (BareItem::Token(token.clone()), token)),
+        ".{0,8}".prop_map(|text| {
+            let escaped: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            (BareItem::DisplayString(text), format!("%\"{escaped}\""))
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn structured_fields_never_panic(lines in vec(structured_bytes(), 0..4)) {
+        let _ = parse_dictionary(lines.iter().map(Vec::as_slice));
+        let _ = parse_list(lines.iter().map(Vec::as_slice));
+    }
+
+    #[test]
+    fn what_is_written_as_a_structured_field_is_read(
+        items in vec((item(), "(;[a-z][a-z0-9_.*-]{0,5}(=1)?){0,2}"), 1..6),
+        keys in vec("[a-z*][a-z0-9_.*-]{0,8}", 6),
+        split in any::<bool>(),
+    ) {
+        let separate = |parts: Vec<String>| if split { parts } else { vec![parts.join(" ,\t")] };
+        let list = separate(items.iter().map(|((_, text), parameters)| format!("{text}{parameters}")).collect());
+        let expected: Vec<Member> = items.iter().map(|((item, _), _)| Member::Item(item.clone())).collect();
+        prop_assert_eq!(parse_list(list.iter().map(String::as_bytes)), Some(expected.clone()));
+        let pairs = items.iter().zip(&keys);
+        let dictionary =
+            separate(pairs.map(|(((_, text), parameters), key)| format!("{key}={text}{parameters}")).collect());
+        let expected: Vec<(String, Member)> = keys.iter().cloned().zip(expected).collect();
+        prop_assert_eq!(parse_dictionary(dictionary.iter().map(String::as_bytes)), Some(expected));
+    }
+
+    /// A date is read as the library that writes them writes them; in any case of letters.
+    #[test]
+    fn dates_are_read_as_they_are_written(secs in 0_u64..253_402_300_800, upper in any::<bool>()) {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+        let text = httpdate::fmt_http_date(time);
+        let text = if upper { text.to_ascii_uppercase() } else { text };
+        let mut response = HeaderMap::new();
+        response.insert(header::LAST_MODIFIED, HeaderValue::from_str(&text).unwrap());
+        prop_assert_eq!(Validators::of_response(&response).last_modified, Some(time));
     }
 }

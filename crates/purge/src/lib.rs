@@ -28,7 +28,7 @@ pub use prefetch::{
 pub use status::{FencePolicy, JOB_ID_CHARS, JobId, JobIdError, MemberAck, TaskStatus, fold};
 pub use tag::{
     CacheTag, CacheTagError, TAG_BYTES_MAX, TAG_HEADER_BYTES_MAX, TAGS_PER_OBJECT_MAX, TAGS_PER_RESPONSE_MAX,
-    Tags, TooManyTags,
+    Tags, TooManyTags, is_tag,
 };
 pub use target::{PurgeType, Target, TargetError};
 pub use url::{TARGET_BYTES_MAX, URL_BYTES_MAX, UrlError, UrlKey, UrlPrefix};

@@ -42,7 +42,8 @@ impl CacheTag {
     }
 }
 
-fn is_tag(bytes: &[u8]) -> bool {
+/// Whether these bytes are a cache tag.
+pub fn is_tag(bytes: &[u8]) -> bool {
     (1..=TAG_BYTES_MAX).contains(&bytes.len())
         && bytes.iter().all(|b| (0x21..=0x7e).contains(b) && *b != b',')
 }
@@ -72,11 +73,16 @@ impl Tags {
     /// Reads the values of a response's `Cache-Tag` lines, and says how many tags in them were ignored: malformed,
     /// beyond the first [`TAGS_PER_RESPONSE_MAX`], or not wholly within the first [`TAG_HEADER_BYTES_MAX`] bytes.
     pub fn read<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> (Self, usize) {
+        Self::collect(lines.into_iter().flat_map(|line| line.split(|byte| *byte == b',')))
+    }
+
+    /// The same of pieces, each a tag or empty, that other fields hold and separate in their own ways.
+    pub fn collect<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Self, usize) {
         let mut seen = HashSet::new();
         let mut joined = String::new();
         let mut ignored = 0;
         let mut end = 0;
-        for piece in lines.into_iter().flat_map(|line| line.split(|byte| *byte == b',')) {
+        for piece in pieces {
             end += piece.len();
             let within = end <= TAG_HEADER_BYTES_MAX;
             end += 1;

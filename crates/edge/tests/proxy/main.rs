@@ -9,4 +9,5 @@ mod limits;
 mod prefetching;
 mod promise;
 mod purging;
+mod storing;
 mod world;
