@@ -142,41 +142,77 @@ impl EdgeConfig {
         }
     }
 
-    /// Checks the names and ranges.
+    /// Checks the names and ranges: the first of [`EdgeConfig::errors`].
     pub fn check(&self) -> Result<(), EdgeConfigError> {
+        self.errors().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything that is wrong. Settings are named as the keys of the configuration file are.
+    pub fn errors(&self) -> Vec<EdgeConfigError> {
         let named = self.name.len() <= 64
             && self.name.starts_with(|c: char| c.is_ascii_alphabetic())
             && self.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if !named {
-            return Err(EdgeConfigError::Name(self.name.chars().take(64).collect()));
-        }
+        let misnamed = (!named).then(|| EdgeConfigError::Name(self.name.chars().take(64).collect()));
         let head_wait =
             self.connect_timeout.saturating_add(self.tls_timeout).saturating_add(self.head_timeout);
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let ranges = [
-            ("the number of workers", self.workers as u64, 1, 256),
-            ("the memory for the cache", self.memory_bytes, 1 << 20, 1 << 46),
-            ("the largest stored content", self.object_bytes_max, 1, self.memory_bytes),
-            ("the number of connections", self.connections_max as u64, 1, 1 << 20),
-            ("the largest head, in bytes,", self.head_bytes_max as u64, 1024, 1 << 20),
-            ("the number of fields", self.fields_max as u64, 1, 1024),
-            ("the longest target, in bytes,", self.target_bytes_max as u64, 1, self.head_bytes_max as u64),
-            ("the number of fetches", self.fetches_max as u64, 1, 1 << 20),
-            ("the number of fetches while fenced", self.fenced_fetches_max as u64, 1, 1 << 20),
-            ("the number of prefetches from one origin", self.prefetch_concurrency as u64, 1, 256),
+            ("workers", count(self.workers), 1, 256),
+            ("cache.memory, in bytes,", self.memory_bytes, 1 << 20, 1 << 46),
+            ("cache.object_max, in bytes,", self.object_bytes_max, 1, self.memory_bytes.max(1)),
+            ("cache.sweep_interval, in milliseconds,", millis(self.sweep_interval), 10, HOUR_MILLIS),
+            ("clients.connections_max", count(self.connections_max), 1, 1 << 20),
+            ("clients.head_max, in bytes,", count(self.head_bytes_max), 1024, 1 << 20),
+            ("clients.fields_max", count(self.fields_max), 1, 1024),
+            (
+                "clients.target_max, in bytes,",
+                count(self.target_bytes_max),
+                1,
+                count(self.head_bytes_max).max(1),
+            ),
+            ("clients.head_timeout, in milliseconds,", millis(self.client_head_timeout), 1, HOUR_MILLIS),
+            ("clients.idle_timeout, in milliseconds,", millis(self.client_idle_timeout), 1, HOUR_MILLIS),
+            ("clients.stall_timeout, in milliseconds,", millis(self.client_stall_timeout), 1, HOUR_MILLIS),
+            ("clients.request_body_max, in bytes,", self.request_body_bytes_max, 0, 1 << 40),
+            ("origins.fetches_max", count(self.fetches_max), 1, 1 << 20),
+            ("origins.fenced_fetches_max", count(self.fenced_fetches_max), 1, 1 << 20),
             // Those who wait for a head that another asked for would give up before it is given up.
             (
-                "the time for a connection, TLS and a head, in milliseconds,",
+                "origins.connect_timeout, tls_timeout and head_timeout together, in milliseconds,",
                 millis(head_wait),
                 1,
                 millis(FOLLOW_TIMEOUT),
             ),
+            ("origins.body_timeout, in milliseconds,", millis(self.body_timeout), 1, HOUR_MILLIS),
+            (
+                "origins.response_timeout, in milliseconds,",
+                millis(self.response_timeout),
+                1,
+                24 * HOUR_MILLIS,
+            ),
+            (
+                "tags.ignored_tags_lifetime, in milliseconds,",
+                millis(self.ignored_tags_lifetime),
+                0,
+                HOUR_MILLIS,
+            ),
+            ("prefetch.concurrency", count(self.prefetch_concurrency), 1, 256),
+            ("prefetch.bytes_per_sec, in bytes,", self.prefetch_bytes_per_sec, 0, 1 << 40),
+            ("lease.pings", u64::from(self.pings_per_lease), 1, 1_000),
         ];
-        match ranges.into_iter().find(|(_, given, least, most)| !(least..=most).contains(&given)) {
-            None => Ok(()),
-            Some((what, given, least, most)) => Err(EdgeConfigError::OutOfRange { what, given, least, most }),
-        }
+        let outside = ranges.into_iter().filter(|(_, given, least, most)| !(least..=most).contains(&given));
+        let outside = outside.map(|(what, given, least, most)| EdgeConfigError::OutOfRange {
+            what,
+            given,
+            least,
+            most,
+        });
+        misnamed.into_iter().chain(outside).collect()
     }
 }
+
+/// The longest time that most settings take, in milliseconds.
+const HOUR_MILLIS: u64 = 3_600_000;
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -195,9 +231,13 @@ mod tests {
             assert!(matches!(bad.check(), Err(EdgeConfigError::Name(_))), "{name}");
         }
         let bad = EdgeConfig { head_timeout: Duration::from_secs(56), ..good.clone() };
-        let text = "the time for a connection, TLS and a head, in milliseconds, is 66000; it must be from 1 to 60000";
+        let text = "origins.connect_timeout, tls_timeout and head_timeout together, in milliseconds, is 66000; it must be \
+                    from 1 to 60000";
         assert_eq!(bad.check().unwrap_err().to_string(), text);
-        let bad = EdgeConfig { object_bytes_max: good.memory_bytes + 1, ..good };
-        assert!(bad.check().unwrap_err().to_string().starts_with("the largest stored content is"));
+        let bad = EdgeConfig { object_bytes_max: good.memory_bytes + 1, workers: 0, ..good };
+        let texts: Vec<String> = bad.errors().iter().map(EdgeConfigError::to_string).collect();
+        assert_eq!(texts[0], "workers is 0; it must be from 1 to 256");
+        assert!(texts[1].starts_with("cache.object_max, in bytes, is"), "{texts:?}");
+        assert_eq!(texts.len(), 2, "all at once");
     }
 }

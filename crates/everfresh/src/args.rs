@@ -119,18 +119,21 @@ pub(crate) struct SiteArgs {
     pub(crate) zone: Option<String>,
 }
 
-/// The limits of an edge.
-#[derive(Clone, Debug, ClapArgs)]
+/// The limits of an edge. What is not given here is the file's, or else has its default.
+#[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct EdgeLimitArgs {
+    /// A TOML file with the settings of the edge; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Threads of each edge; by default one for each core
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Memory for cached content of each edge: a number with KiB, MiB or GiB
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
-    pub(crate) memory: u64,
-    /// The largest content that is cached; larger content is passed on
-    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = parse_size)]
-    pub(crate) object_max: u64,
+    /// Memory for cached content of each edge: a number with KiB, MiB or GiB [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// The largest content that is cached; larger content is passed on [default: 32MiB, at most the memory]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) object_max: Option<u64>,
 }
 
 /// Which certificates of origins an edge accepts.
@@ -146,8 +149,8 @@ pub(crate) struct OriginTrustArgs {
 
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ServeArgs {
-    /// Where clients connect; each address given is an edge of its own
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    /// Where clients connect; each address given is an edge of its own [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Vec<SocketAddr>,
     #[command(flatten)]
     pub(crate) control: ControlPlaneArgs,
@@ -168,18 +171,18 @@ pub(crate) struct ControlArgs {
 /// Which control plane, and where to listen.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct EdgeArgs {
-    /// Where clients connect
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
-    /// The control plane's --feed-listen address, HOST:PORT
+    /// Where clients connect [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
-    pub(crate) control: String,
+    pub(crate) listen: Option<SocketAddr>,
+    /// The control plane's --feed-listen address, HOST:PORT. Here or in the file
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) control: Option<String>,
     /// The file with the edge token: edge.token of the control plane's data directory. Or set EVERFRESH_EDGE_TOKEN
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// What to call this edge
-    #[arg(long, value_name = "NAME", default_value = "edge-1")]
-    pub(crate) name: String,
+    /// What to call this edge [default: edge-1]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) limits: EdgeLimitArgs,
     #[command(flatten)]
@@ -196,7 +199,7 @@ pub(crate) struct DemoArgs {
     pub(crate) stay: bool,
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time: write a whole number with ms, s or m, for example 5s");
     let (number, unit_ms) = match text {
         _ if text.ends_with("ms") => (&text[..text.len() - 2], 1),
@@ -208,7 +211,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(count.checked_mul(unit_ms).ok_or_else(wrong)?))
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong =
         || format!("{text:?} is no size: write a whole number with KiB, MiB or GiB, for example 256MiB");
     let (number, unit) = match text {

@@ -10,7 +10,7 @@ use crate::demo_origin::{DemoOrigin, SLOW_PATH};
 use crate::edge_process;
 use crate::serve::Served;
 use anyhow::{Context, bail, ensure};
-use edge::{Clocks, EdgeHandle};
+use edge::{Clocks, EdgeConfig, EdgeHandle};
 use feed::Http2;
 use serde_json::Value;
 use std::io::Write;
@@ -83,7 +83,12 @@ impl Demo {
     async fn start(args: &DemoArgs, home: PathBuf, wall_clock: fn() -> SystemTime) -> anyhow::Result<Self> {
         let origin = DemoOrigin::start().await?;
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let limits = EdgeLimitArgs { workers: Some(1), memory: 64 << 20, object_max: 8 << 20 };
+        let limits = EdgeLimitArgs {
+            workers: Some(1),
+            memory: Some(64 << 20),
+            object_max: Some(8 << 20),
+            ..EdgeLimitArgs::default()
+        };
         let serve = ServeArgs {
             listen: vec![free],
             control: ControlPlaneArgs {
@@ -111,7 +116,11 @@ impl Demo {
         let served = Served::start(&serve, &|_| None, wall_clock).await?;
         let feed = served.control.feed.context("the feed listens")?;
         let token = data::read_edge_token(&serve.control.data.join("edge.token"))?;
-        let config = edge_process::config("edge-2".into(), free, &limits, &serve.trust);
+        let config = EdgeConfig {
+            name: "edge-2".into(),
+            listen: free,
+            ..edge_process::settings(&limits, &serve.trust)?.config
+        };
         let far_edge =
             edge::start(config, Http2::new(feed.to_string(), token), Clocks::with_wall(wall_clock))?;
         while !far_edge.is_ready() {

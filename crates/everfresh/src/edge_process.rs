@@ -3,6 +3,7 @@
 use crate::args::{EdgeArgs, EdgeLimitArgs, OriginTrustArgs};
 use crate::control_plane::Signals;
 use crate::data::{self, Environment};
+use crate::edge_file::EdgeFile;
 use anyhow::{Context, bail};
 use edge::{Clocks, EdgeConfig, OriginTrust};
 use feed::Http2;
@@ -10,25 +11,57 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-/// The settings of an edge.
-pub(crate) fn config(
-    name: String,
-    listen: SocketAddr,
+/// Where an edge listens unless it is told.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+/// The settings of edges: the flags' where they say something, else the file's, else the defaults.
+pub(crate) fn settings(limits: &EdgeLimitArgs, trust: &OriginTrustArgs) -> anyhow::Result<EdgeFile> {
+    let mut settings = match &limits.config {
+        Some(path) => EdgeFile::read(path)?,
+        None => EdgeFile::absent(),
+    };
+    if let Some(workers) = limits.workers {
+        settings.config.workers = workers;
+    }
+    if let Some(memory) = limits.memory {
+        settings.config.memory_bytes = memory;
+    }
+    settings.object_max = limits.object_max.or(settings.object_max);
+    settings.settle_object_max();
+    if trust.dangerously_accept_any_origin_certificate {
+        settings.config.origin_trust = OriginTrust::DangerouslyAnyCertificate;
+    } else if !trust.origin_ca.is_empty() {
+        settings.config.origin_trust = OriginTrust::AlsoAuthoritiesOf(trust.origin_ca.clone());
+    }
+    Ok(settings)
+}
+
+/// The settings of each edge of a process that runs a control plane, too.
+pub(crate) fn settings_beside_control_plane(
+    listen: &[SocketAddr],
     limits: &EdgeLimitArgs,
     trust: &OriginTrustArgs,
-) -> EdgeConfig {
-    let mut config = EdgeConfig::new(name, listen);
-    if let Some(workers) = limits.workers {
-        config.workers = workers;
+) -> anyhow::Result<Vec<EdgeConfig>> {
+    let settings = settings(limits, trust)?;
+    for (key, is_set) in [
+        ("name", settings.name.is_some()),
+        ("control", settings.control.is_some()),
+        ("token_file", settings.token_file.is_some()),
+    ] {
+        if is_set {
+            bail!(
+                "the configuration sets {key:?}, which is for everfresh edge: the edges of everfresh serve are named \
+                 edge-1, edge-2 and so on, and follow the control plane of their own process"
+            );
+        }
     }
-    config.memory_bytes = limits.memory;
-    config.object_bytes_max = limits.object_max.min(limits.memory);
-    if trust.dangerously_accept_any_origin_certificate {
-        config.origin_trust = OriginTrust::DangerouslyAnyCertificate;
-    } else if !trust.origin_ca.is_empty() {
-        config.origin_trust = OriginTrust::AlsoAuthoritiesOf(trust.origin_ca.clone());
-    }
-    config
+    let listen = [listen, &settings.listen, &[LISTEN]].into_iter().find(|given| !given.is_empty());
+    let config = |(index, listen): (usize, &SocketAddr)| EdgeConfig {
+        name: format!("edge-{}", index + 1),
+        listen: *listen,
+        ..settings.config.clone()
+    };
+    Ok(listen.unwrap_or_default().iter().enumerate().map(config).collect())
 }
 
 /// Runs one edge until it is told to end.
@@ -37,7 +70,19 @@ pub(crate) fn run(
     environment: Environment<'_>,
     wall_clock: fn() -> SystemTime,
 ) -> anyhow::Result<()> {
-    let token = match (&args.token_file, environment("EVERFRESH_EDGE_TOKEN")) {
+    let settings = settings(&args.limits, &args.trust)?;
+    let mut config = settings.config;
+    config.name = args.name.or(settings.name).unwrap_or(config.name);
+    config.listen = match (args.listen, &settings.listen[..]) {
+        (Some(listen), _) | (None, &[listen]) => listen,
+        (None, []) => LISTEN,
+        (None, _) => bail!("\"listen\" is a list: everfresh edge runs one edge, everfresh serve several"),
+    };
+    let control = args.control.or(settings.control).context(
+        "no control plane to follow: give --control, or set \"control\" in the configuration file",
+    )?;
+    let token_file = args.token_file.or(settings.token_file);
+    let token = match (&token_file, environment("EVERFRESH_EDGE_TOKEN")) {
         (Some(path), _) => data::read_edge_token(path)?,
         (None, Some(token)) => data::check_edge_token(token.trim()).context("EVERFRESH_EDGE_TOKEN")?,
         (None, None) => {
@@ -49,15 +94,14 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;
-        let config = config(args.name.clone(), args.listen, &args.limits, &args.trust);
-        let edge =
-            edge::start(config, Http2::new(args.control.clone(), token), Clocks::with_wall(wall_clock))?;
+        let name = config.name.clone();
+        let edge = edge::start(config, Http2::new(control, token), Clocks::with_wall(wall_clock))?;
         let ready = edge.readiness(1);
         let announce = async {
             while !ready() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            writeln!(std::io::stdout(), "everfresh edge {}: ready at http://{}", args.name, edge.address())
+            writeln!(std::io::stdout(), "everfresh edge {}: ready at http://{}", name, edge.address())
         };
         let wait = async {
             // A standard output that is gone is no reason to stop serving.

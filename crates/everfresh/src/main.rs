@@ -5,6 +5,7 @@ mod control_plane;
 mod data;
 mod demo;
 mod demo_origin;
+mod edge_file;
 mod edge_process;
 mod serve;
 

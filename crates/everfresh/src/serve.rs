@@ -50,11 +50,10 @@ impl Served {
             Some(_) => Err("an edge waits for its configuration or its lease".into()),
             None => Err("the edges are starting".into()),
         });
+        let configs = edge_process::settings_beside_control_plane(&args.listen, &args.limits, &args.trust)?;
         let control = ControlPlane::start(&args.control, environment, wall_clock, ready).await?;
         let mut edges = Vec::new();
-        for (index, listen) in args.listen.iter().enumerate() {
-            let config =
-                edge_process::config(format!("edge-{}", index + 1), *listen, &args.limits, &args.trust);
+        for config in configs {
             let feed = InProcess::new(control.network.accept());
             edges.push(edge::start(config, feed, Clocks::with_wall(wall_clock))?);
         }

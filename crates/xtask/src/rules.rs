@@ -11,7 +11,7 @@ use crate::{Report, Tree};
 pub type Rule = fn(&Tree, &mut Report);
 
 /// Every rule.
-pub const EVERY: [Rule; 11] = [
+pub const EVERY: [Rule; 12] = [
     crates::arrows,
     crates::absence,
     layout::module_docs,
@@ -23,6 +23,7 @@ pub const EVERY: [Rule; 11] = [
     page::limits,
     page::places,
     page::proofs,
+    page::reference,
 ];
 
 #[cfg(test)]

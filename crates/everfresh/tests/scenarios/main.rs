@@ -7,6 +7,7 @@ mod parts;
 
 mod api;
 mod commands;
+mod configuration;
 mod crash;
 mod cut_off;
 mod prefetching;

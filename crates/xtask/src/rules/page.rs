@@ -2,6 +2,7 @@
 //! protocol names what would break without it.
 
 use crate::document::{PATH, page, quoted_texts, table};
+use crate::reference;
 use crate::source::words;
 use crate::tree::File;
 use crate::{Finding, Report, Tree};
@@ -136,6 +137,22 @@ pub(super) fn proofs(tree: &Tree, report: &mut Report) {
     }
 }
 
+/// The reference page of the configuration file is what its source says.
+pub(super) fn reference(tree: &Tree, report: &mut Report) {
+    let right = "run cargo xtask docs";
+    let Some(page) = reference::configuration(tree) else {
+        let wrong = "what mirrors the configuration file is not there";
+        report.findings.push(Finding::new(reference::SOURCE, 1, wrong, "say where it is, in reference.rs"));
+        return;
+    };
+    let written = tree.file(reference::PAGE).map(|file| file.text.as_str()).unwrap_or_default();
+    if written != page {
+        let differs = written.lines().zip(page.lines()).take_while(|(is, should)| is == should).count();
+        let wrong = "the page is not what its source says";
+        report.findings.push(Finding::new(reference::PAGE, differs + 1, wrong, right));
+    }
+}
+
 /// Names declared as `Name in scenario,`.
 fn mutants(text: &str) -> Vec<&str> {
     let declared = text.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" in "));
@@ -178,6 +195,31 @@ mod tests {
                 "ARCHITECTURE.md:5: `T` is not declared in a/src/b.rs",
                 "ARCHITECTURE.md:6: a row of the limits without one name, one value and one file, each in backticks",
             ],
+        );
+    }
+
+    #[test]
+    fn the_reference_is_what_its_source_says() {
+        let source =
+            (reference::SOURCE, "//! A.\nstruct RawEdge {\n    /// What.\n    key: Option<Text>,\n}\n");
+        let page = reference::configuration(&crate::Tree::of([source])).unwrap();
+        check(super::reference, &[source, (reference::PAGE, &page)], &[]);
+        let old = page.replace("What.", "Who.");
+        let line = page.lines().count();
+        check(
+            super::reference,
+            &[source, (reference::PAGE, &old)],
+            &[&format!("docs/configuration.md:{line}: the page is not what its source says")],
+        );
+        check(
+            super::reference,
+            &[source],
+            &["docs/configuration.md:1: the page is not what its source says"],
+        );
+        check(
+            super::reference,
+            &[],
+            &["crates/everfresh/src/edge_file.rs:1: what mirrors the configuration file is not there"],
         );
     }
 

@@ -189,10 +189,23 @@ impl Everfresh {
 
     /// Starts an edge in a process of its own that follows this control plane.
     pub(crate) fn start_edge(&self, name: &str) -> Edge {
+        let token_file = self.data.join("edge.token");
+        self.start_edge_with(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--name",
+            name,
+            "--control",
+            self.ready["feed"].as_str().unwrap(),
+            "--token-file",
+            token_file.to_str().unwrap(),
+        ])
+    }
+
+    /// Starts an edge in a process of its own with just these arguments.
+    pub(crate) fn start_edge_with(&self, arguments: &[&str]) -> Edge {
         let mut command = Command::new(PROGRAM);
-        command.args(["edge", "--listen", "127.0.0.1:0", "--name", name]);
-        command.args(["--control", self.ready["feed"].as_str().unwrap()]);
-        command.arg("--token-file").arg(self.data.join("edge.token"));
+        command.arg("edge").args(arguments).env_remove("EVERFRESH_EDGE_TOKEN");
         command.stdin(no_input()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = Process::spawn(&mut command, "cargo builds it");
         let line = first_line(&mut process).expect("the edge should say that it is ready");

@@ -1,0 +1,374 @@
+//! The configuration file of edges: what it may say, and what is meant.
+//!
+//! [`RawEdge`] and the structs below it mirror the file; docs/configuration.md is written from their doc comments by
+//! `cargo xtask docs`. What a key means goes right into an [`EdgeConfig`], so that a key is two lines: its field here
+//! with its doc comment, and its line in `check`. Ranges are [`EdgeConfig::errors`]'s, which names settings by their
+//! keys here. Secrets have no keys: they are environment variables, or files that a key names.
+
+mod written;
+
+use anyhow::{Context, bail};
+use edge::{EdgeConfig, OriginTrust};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use written::{Addresses, Count, Reading, Size, Switch, Text, Texts, Time};
+
+/// The longest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The file of one edge, or of all edges of an `everfresh serve`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawEdge {
+    /// What this edge is called, in `Cache-Status` and in the list of edges: 1 to 64 letters, digits, `-`, `_` and
+    /// `.`, a letter first. Not for `everfresh serve`, which counts its edges. Flag `--name`. Default `"edge-1"`.
+    name: Option<Text>,
+    /// Where clients connect: an address with a port, or for `everfresh serve` a list of them, each an edge of its own.
+    /// Flag `--listen`. Default `"127.0.0.1:8080"`.
+    listen: Option<Addresses>,
+    /// The control plane to follow: its `--feed-listen` address, `HOST:PORT`. Not for `everfresh serve`, which is one.
+    /// Flag `--control`. No default.
+    control: Option<Text>,
+    /// The file with the edge token: `edge.token` of the control plane's data directory. Not for `everfresh serve`.
+    /// Flag `--token-file`; the environment variable `EVERFRESH_EDGE_TOKEN` holds the token itself. No default.
+    token_file: Option<Text>,
+    /// How many threads serve. 1 to 256. Flag `--workers`. Default: one for each core.
+    workers: Option<Count<usize>>,
+    /// What is kept, and how much of it.
+    cache: RawCache,
+    /// Those who ask: what they may send, how long they may take.
+    clients: RawClients,
+    /// Those that are asked: how many requests at once, how long to wait.
+    origins: RawOrigins,
+    /// Where tags are read from, beside `Cache-Tag`.
+    tags: RawTags,
+    /// Fetching ahead what `CreatePrefetchTask` asks for.
+    prefetch: RawPrefetch,
+    /// Hearing from the control plane.
+    lease: RawLease,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawCache {
+    /// How much memory cached content may take. 1 MiB to 64 TiB. Flag `--memory`. Default `"256MiB"`.
+    memory: Option<Size<u64>>,
+    /// The largest content that is stored; larger content is passed on. At most `memory`. Flag `--object-max`. Default
+    /// `"32MiB"`, or `memory` where that is less.
+    object_max: Option<Size<u64>>,
+    /// How often the cache is swept of what purges matched. 10 ms to 1 hour. Default `"10s"`.
+    sweep_interval: Option<Time>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawClients {
+    /// How many connections clients may hold open on each worker; more wait in the kernel's queue. 1 to 1,048,576.
+    /// Default `10000`.
+    connections_max: Option<Count<usize>>,
+    /// The largest head of a request; above it clients get 431. 1 KiB to 1 MiB. Default `"64KiB"`.
+    head_max: Option<Size<usize>>,
+    /// How many fields a request may have; above it clients get 431. 1 to 1,024. Default `128`.
+    fields_max: Option<Count<usize>>,
+    /// The longest request target; above it clients get 414. At most `head_max`. Default `"8KiB"`.
+    target_max: Option<Size<usize>>,
+    /// How long a client may take to send a request's head, on a new connection also to begin it. 1 ms to 1 hour.
+    /// Default `"15s"`.
+    head_timeout: Option<Time>,
+    /// How long a connection may stay open without a request. 1 ms to 1 hour. Default `"60s"`.
+    idle_timeout: Option<Time>,
+    /// How long a client may take nothing of its answer before it is let go. 1 ms to 1 hour. Default `"60s"`.
+    stall_timeout: Option<Time>,
+    /// The largest request body that is passed on; above it clients get 413. Up to 1 TiB. Default `"1GiB"`.
+    request_body_max: Option<Size<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawOrigins {
+    /// How many requests to origins may be under way at once; above it clients get 503. 1 to 1,048,576. Default
+    /// `2048`.
+    fetches_max: Option<Count<usize>>,
+    /// The same while the edge is fenced (without a lease), when nothing is answered from its cache. 1 to 1,048,576.
+    /// Default `128`.
+    fenced_fetches_max: Option<Count<usize>>,
+    /// How long to wait for a connection to an origin, over all addresses of its name. With `tls_timeout` and
+    /// `head_timeout` 1 ms to 1 minute. Default `"5s"`.
+    connect_timeout: Option<Time>,
+    /// How long an origin may take to agree on TLS. Default `"5s"`.
+    tls_timeout: Option<Time>,
+    /// How long to wait for the head of an origin's response. Default `"30s"`.
+    head_timeout: Option<Time>,
+    /// How long to wait for the next bytes of an origin's response. 1 ms to 1 hour. Default `"30s"`.
+    body_timeout: Option<Time>,
+    /// How long to wait for an origin altogether while its response comes, without the time in which clients read what
+    /// is there already. 1 ms to 24 hours. Default `"60m"`.
+    response_timeout: Option<Time>,
+    /// PEM files with authorities whose certificates of origins are accepted beside those of the public ones. Flag
+    /// `--origin-ca`. No default.
+    authorities: Option<Texts>,
+    /// Whether certificates of origins are not checked at all: whoever is on the way there can read and change
+    /// everything. Flag `--dangerously-accept-any-origin-certificate`. Default `false`.
+    dangerously_accept_any_certificate: Option<Switch>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawTags {
+    /// Whether tags are read from `Surrogate-Key`, too, separated by spaces. Default `false`.
+    surrogate_key: Option<Switch>,
+    /// Whether tags are read from `xkey`, too, separated by spaces or commas. Default `false`.
+    xkey: Option<Switch>,
+    /// Whether tags are read from `Edge-Cache-Tag`, too, separated by commas. Default `false`.
+    edge_cache_tag: Option<Switch>,
+    /// Whether clients get the fields with tags as the origin sent them. Default `false`.
+    to_clients: Option<Switch>,
+    /// For how long a response is stored some of whose tags can't count, since they are malformed or too many. Up to 1
+    /// hour. Default `"5s"`.
+    ignored_tags_lifetime: Option<Time>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPrefetch {
+    /// How many requests of prefetches one origin gets at once. 1 to 256. Default `8`.
+    concurrency: Option<Count<usize>>,
+    /// How much prefetches take from one origin in a second, on average; `"0MiB"` for no limit. Up to 1 TiB. Default
+    /// `"32MiB"`.
+    bytes_per_sec: Option<Size<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLease {
+    /// How often the control plane is asked for a new lease in the time that one lasts. 1 to 1,000. Default `4`.
+    pings: Option<Count<u32>>,
+}
+
+/// What a file says, over the defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct EdgeFile {
+    /// Where edges listen; empty if the file does not say.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The edge's name, if it has one of its own.
+    pub(crate) name: Option<String>,
+    /// Which control plane to follow.
+    pub(crate) control: Option<String>,
+    /// Where the edge token is.
+    pub(crate) token_file: Option<PathBuf>,
+    /// The largest stored content, if it is set: its default depends on the memory, which a flag may still change.
+    pub(crate) object_max: Option<u64>,
+    /// Everything else. Its name and its address are placeholders until they are chosen.
+    pub(crate) config: EdgeConfig,
+}
+
+impl EdgeFile {
+    /// What holds without a file.
+    pub(crate) fn absent() -> Self {
+        let config = EdgeConfig::new("edge-1".into(), ([127, 0, 0, 1], 8080).into());
+        Self { listen: Vec::new(), name: None, control: None, token_file: None, object_max: None, config }
+    }
+
+    /// Reads a file. The error says everything that is wrong with it.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let length = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?.len();
+        if length > FILE_BYTES_MAX {
+            bail!("{shown} has {length} bytes; a configuration file has at most {FILE_BYTES_MAX}");
+        }
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        Self::parse(&text).map_err(|wrong| anyhow::anyhow!("{shown} cannot be used:\n{wrong}"))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let raw: RawEdge = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let mut file = Self::absent();
+        let mut reading = Reading::of(text);
+        raw.check(&mut file, &mut reading);
+        file.settle_object_max();
+        reading.add(file.config.errors());
+        reading.end().map(|()| file)
+    }
+
+    /// Gives the largest stored content its value, once the memory has its own.
+    pub(crate) fn settle_object_max(&mut self) {
+        let default = Self::absent().config.object_bytes_max.min(self.config.memory_bytes);
+        self.config.object_bytes_max = self.object_max.unwrap_or(default);
+    }
+}
+
+impl RawEdge {
+    fn check(self, file: &mut EdgeFile, reading: &mut Reading<'_>) {
+        reading.take_optional("name", self.name, &mut file.name);
+        if let Some(name) = &file.name {
+            file.config.name.clone_from(name);
+        }
+        reading.take("listen", self.listen, &mut file.listen);
+        reading.take_optional("control", self.control, &mut file.control);
+        let mut token_file = None;
+        reading.take_optional("token_file", self.token_file, &mut token_file);
+        file.token_file = token_file.map(PathBuf::from);
+        let config = &mut file.config;
+        reading.take("workers", self.workers, &mut config.workers);
+        reading.take_optional("cache.object_max", self.cache.object_max, &mut file.object_max);
+        reading.take("cache.memory", self.cache.memory, &mut config.memory_bytes);
+        reading.take("cache.sweep_interval", self.cache.sweep_interval, &mut config.sweep_interval);
+        self.clients.check(config, reading);
+        self.origins.check(config, reading);
+        self.tags.check(config, reading);
+        let prefetch = self.prefetch;
+        reading.take("prefetch.concurrency", prefetch.concurrency, &mut config.prefetch_concurrency);
+        reading.take("prefetch.bytes_per_sec", prefetch.bytes_per_sec, &mut config.prefetch_bytes_per_sec);
+        reading.take("lease.pings", self.lease.pings, &mut config.pings_per_lease);
+    }
+}
+
+impl RawClients {
+    fn check(self, config: &mut EdgeConfig, reading: &mut Reading<'_>) {
+        reading.take("clients.connections_max", self.connections_max, &mut config.connections_max);
+        reading.take("clients.head_max", self.head_max, &mut config.head_bytes_max);
+        reading.take("clients.fields_max", self.fields_max, &mut config.fields_max);
+        reading.take("clients.target_max", self.target_max, &mut config.target_bytes_max);
+        reading.take("clients.head_timeout", self.head_timeout, &mut config.client_head_timeout);
+        reading.take("clients.idle_timeout", self.idle_timeout, &mut config.client_idle_timeout);
+        reading.take("clients.stall_timeout", self.stall_timeout, &mut config.client_stall_timeout);
+        reading.take("clients.request_body_max", self.request_body_max, &mut config.request_body_bytes_max);
+    }
+}
+
+impl RawOrigins {
+    fn check(self, config: &mut EdgeConfig, reading: &mut Reading<'_>) {
+        reading.take("origins.fetches_max", self.fetches_max, &mut config.fetches_max);
+        reading.take("origins.fenced_fetches_max", self.fenced_fetches_max, &mut config.fenced_fetches_max);
+        reading.take("origins.connect_timeout", self.connect_timeout, &mut config.connect_timeout);
+        reading.take("origins.head_timeout", self.head_timeout, &mut config.head_timeout);
+        reading.take("origins.tls_timeout", self.tls_timeout, &mut config.tls_timeout);
+        reading.take("origins.body_timeout", self.body_timeout, &mut config.body_timeout);
+        reading.take("origins.response_timeout", self.response_timeout, &mut config.response_timeout);
+        let (mut authorities, mut accept_any) = (Vec::new(), false);
+        reading.take("origins.authorities", self.authorities, &mut authorities);
+        let any = self.dangerously_accept_any_certificate;
+        reading.take("origins.dangerously_accept_any_certificate", any, &mut accept_any);
+        if accept_any {
+            config.origin_trust = OriginTrust::DangerouslyAnyCertificate;
+        } else if !authorities.is_empty() {
+            let authorities = authorities.into_iter().map(PathBuf::from).collect();
+            config.origin_trust = OriginTrust::AlsoAuthoritiesOf(authorities);
+        }
+    }
+}
+
+impl RawTags {
+    fn check(self, config: &mut EdgeConfig, reading: &mut Reading<'_>) {
+        let from = &mut config.tag_headers;
+        reading.take("tags.surrogate_key", self.surrogate_key, &mut from.surrogate_key);
+        reading.take("tags.xkey", self.xkey, &mut from.xkey);
+        reading.take("tags.edge_cache_tag", self.edge_cache_tag, &mut from.edge_cache_tag);
+        reading.take("tags.to_clients", self.to_clients, &mut from.to_clients);
+        let lifetime = &mut config.ignored_tags_lifetime;
+        reading.take("tags.ignored_tags_lifetime", self.ignored_tags_lifetime, lifetime);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference page, made from the doc comments above.
+    const PAGE: &str = include_str!("../../../docs/configuration.md");
+
+    /// Each key of the page with its section and the default it states, if it does.
+    fn documented() -> Vec<(String, String, Option<String>)> {
+        let mut section = String::new();
+        let mut keys = Vec::new();
+        for line in PAGE.lines() {
+            if let Some(name) = line.strip_prefix("## `[").and_then(|rest| rest.strip_suffix("]`")) {
+                section = format!("{name}.");
+            }
+            let Some((key, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once("` | ")) else {
+                continue;
+            };
+            let default = rest.split_once("Default `").and_then(|(_, rest)| rest.split_once('`'));
+            keys.push((section.clone(), key.to_owned(), default.map(|(default, _)| default.to_owned())));
+        }
+        keys
+    }
+
+    #[test]
+    fn the_defaults_on_the_page_are_those_that_hold() {
+        let keys = documented();
+        assert!(keys.len() > 15, "the page has all keys: {keys:?}");
+        let written: String = keys
+            .iter()
+            .filter_map(|(section, key, default)| Some(format!("{section}{key} = {}\n", default.as_ref()?)))
+            .collect();
+        let file = EdgeFile::parse(&written).unwrap_or_else(|wrong| panic!("{wrong}\n{written}"));
+        let default = EdgeFile::absent().config;
+        assert_eq!(format!("{:?}", file.config), format!("{default:?}"));
+        assert_eq!(file.listen, [default.listen]);
+    }
+
+    #[test]
+    fn every_key_has_a_meaning() {
+        // One that the code forgot to take would be accepted in silence, whatever stands there.
+        for (section, key, _) in documented() {
+            let text = format!("{section}{key} = 1979-05-27");
+            let wrong = EdgeFile::parse(&text).expect_err(&text);
+            assert!(wrong.starts_with(&format!("  line 1: {section}{key} = 1979-05-27: ")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once_with_its_key_and_line() {
+        let text = "workers = 0\n[cache]\nmemory = 64\nobject_max = \"64MB\"\n\n[clients]\nhead_timeout = \"2h\"\n\
+                    connections_max = -1\n[origins]\nfetches_max = 0\n";
+        let wrong = EdgeFile::parse(text).unwrap_err();
+        let expected = [
+            "  line 4: cache.object_max = \"64MB\": \"64MB\" is no size: write a whole number with KiB, MiB or GiB, for \
+             example 256MiB",
+            "  line 3: cache.memory = 64: this is no text; write a size, for example \"256MiB\"",
+            "  line 8: clients.connections_max = -1: this is no whole number from 0, written without quotes",
+            "  line 7: clients.head_timeout = \"2h\": \"2h\" is no time: write a whole number with ms, s or m, for \
+             example 5s",
+            "  workers is 0; it must be from 1 to 256",
+            "  origins.fetches_max is 0; it must be from 1 to 1048576",
+        ];
+        assert_eq!(wrong.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_those_that_are_known() {
+        for (text, expected) in [
+            ("[cache]\nmemry = \"1GiB\"", "unknown field `memry`, expected one of `memory`, `object_max`"),
+            ("secret = \"x\"", "unknown field `secret`"),
+            ("[cache\n", "TOML parse error at line 1"),
+            ("cache = 1", "invalid type: integer `1`, expected struct RawCache"),
+        ] {
+            let wrong = EdgeFile::parse(text).unwrap_err();
+            assert!(wrong.contains(expected), "{text}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn the_largest_object_follows_the_memory_unless_it_is_set() {
+        for (text, expected) in [
+            ("cache.memory = \"16MiB\"", Ok(16 << 20)),
+            ("cache.memory = \"1GiB\"", Ok(32 << 20)),
+            ("cache.memory = \"1GiB\"\ncache.object_max = \"1GiB\"", Ok(1 << 30)),
+            ("cache.object_max = \"1GiB\"", Err(())),
+        ] {
+            let file = EdgeFile::parse(text).map(|file| file.config.object_bytes_max).map_err(drop);
+            assert_eq!(file, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("edge.toml");
+        std::fs::write(&path, "#".repeat(FILE_BYTES_MAX as usize + 1)).unwrap();
+        let wrong = EdgeFile::read(&path).unwrap_err().to_string();
+        assert!(wrong.ends_with("a configuration file has at most 1048576"), "{wrong}");
+    }
+}
