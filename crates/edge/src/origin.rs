@@ -137,6 +137,8 @@ struct Failed {
     failure: FetchFailure,
     /// Nothing of the request can have reached the origin.
     unsent: bool,
+    /// A second connection to the same origin was tried already.
+    twice: bool,
 }
 
 impl OriginClient {
@@ -201,7 +203,9 @@ impl OriginClient {
             Ok(response) => has_backup && is_gateway_failure(response.status()) && request.may_be_repeated(),
             Err(failed) if has_backup => failed.unsent || request.may_be_repeated(),
             // The same origin again: only one that was there, and may have closed just by chance.
-            Err(failed) => failed.failure == FetchFailure::Closed && request.may_be_repeated(),
+            Err(failed) => {
+                failed.failure == FetchFailure::Closed && !failed.twice && request.may_be_repeated()
+            }
         };
         if !may_repeat || !self.parts.budget.spend() {
             return answered.map_err(|failed| failed.failure);
@@ -255,16 +259,21 @@ impl OriginClient {
         endpoint: &Arc<Endpoint>,
         request: &mut OriginRequest,
     ) -> Result<Response<ResponseBody>, Failed> {
+        let mut twice = false;
         if let Some(connection) = endpoint.reuse(request.upgrade) {
             match self.exchange_over(connection, origin, endpoint, request).await {
-                Err(Failed { failure: FetchFailure::Closed, unsent })
-                    if unsent || request.may_be_repeated() => {}
+                Err(Failed { failure: FetchFailure::Closed, unsent, .. })
+                    if unsent || request.may_be_repeated() =>
+                {
+                    twice = true;
+                }
                 done => return done,
             }
         }
         let connection = self.connect(endpoint, request.upgrade).await;
-        let connection = connection.map_err(|failure| Failed { failure, unsent: true })?;
-        self.exchange_over(connection, origin, endpoint, request).await
+        let connection = connection.map_err(|failure| Failed { failure, unsent: true, twice })?;
+        let exchanged = self.exchange_over(connection, origin, endpoint, request).await;
+        exchanged.map_err(|failed| Failed { twice, ..failed })
     }
 
     async fn connect(&self, endpoint: &Endpoint, upgradable: bool) -> Result<Connection, FetchFailure> {
@@ -297,7 +306,7 @@ impl OriginClient {
         let interim = Arc::new(Interim::default());
         let http2 = matches!(connection, Connection::Http2(_));
         let message = request.message(origin, http2, &interim);
-        let message = message.map_err(|failure| Failed { failure, unsent: true })?;
+        let message = message.map_err(|failure| Failed { failure, unsent: true, twice: false })?;
         Counters::count(&self.state.counters.fetches);
         let head_timeout = async {
             match has_body {
@@ -317,13 +326,13 @@ impl OriginClient {
                 if let Some(message) = message.filter(|_| has_body) {
                     request.content = RequestContent::Body(message.into_body());
                 }
-                return Err(Failed { failure, unsent });
+                return Err(Failed { failure, unsent, twice: false });
             }
         };
         let status = response.status();
         if let Err(error) = framing::check(status, response.headers_mut(), request.upgrade) {
             tracing::debug!(origin = %origin.address, %error, "response refused");
-            return Err(Failed { failure: FetchFailure::Malformed, unsent: false });
+            return Err(Failed { failure: FetchFailure::Malformed, unsent: false, twice: false });
         }
         if let Some(connection) = connection.filter(|_| status != StatusCode::SWITCHING_PROTOCOLS) {
             Arc::clone(endpoint).take_back(connection);

@@ -105,9 +105,29 @@ impl World {
         lease: Option<Duration>,
         change: impl FnOnce(&mut EdgeConfig),
     ) -> Self {
+        Self::serving(wall, lease, |_| {}, change).await
+    }
+
+    /// An edge with a lease whose domain [`HOST`] has an origin like this.
+    pub(crate) async fn before(
+        reshape: impl FnOnce(&mut zone::Origin),
+        change: impl FnOnce(&mut EdgeConfig),
+    ) -> Self {
+        let reshape = |zones: &mut Vec<Zone>| reshape(&mut zones[0].domains[0].origin);
+        Self::serving(wall, Some(Duration::from_secs(60)), reshape, change).await
+    }
+
+    async fn serving(
+        wall: fn() -> SystemTime,
+        lease: Option<Duration>,
+        reshape: impl FnOnce(&mut Vec<Zone>),
+        change: impl FnOnce(&mut EdgeConfig),
+    ) -> Self {
         let origin = Origin::start().await;
         let (accept, links) = mpsc::channel(1);
-        let control = Control::start(links, zones(origin.address(), closed_port().await), lease);
+        let mut zones = zones(origin.address(), closed_port().await);
+        reshape(&mut zones);
+        let control = Control::start(links, zones, lease);
         let mut config = EdgeConfig::new("e".into(), ([127, 0, 0, 1], 0).into());
         config.workers = 2;
         config.memory_bytes = 16 << 20;

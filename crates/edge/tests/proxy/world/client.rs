@@ -95,6 +95,12 @@ impl Client {
         answer.await.expect("the edge answers in time")
     }
 
+    /// Reads one answer; `None` if the edge closes the connection without a byte of it.
+    pub(crate) async fn answer_or_nothing(&mut self) -> Option<Answer> {
+        let begun = tokio::time::timeout(PATIENCE, self.more()).await;
+        if begun.expect("the edge answers in time") { Some(self.answer(false).await) } else { None }
+    }
+
     /// Reads the head of an answer.
     pub(crate) async fn answer_head(&mut self) -> Answer {
         let end = loop {

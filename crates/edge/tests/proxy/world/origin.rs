@@ -27,7 +27,11 @@ pub(crate) struct Exchange {
 
 impl Origin {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let (show, exchanges) = mpsc::channel(1024);
@@ -191,6 +195,11 @@ impl Exchange {
         let mut rest = Vec::new();
         let closed = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "in vain: the edge to close a connection");
+    }
+
+    /// Breaks the connection off with a reset.
+    pub(crate) fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
     }
 
     /// Writes the head of a response; `fields` are lines ended by CR LF.
