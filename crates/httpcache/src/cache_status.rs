@@ -1,7 +1,5 @@
 //! The `Cache-Status` field (RFC 9211), written as a structured field (RFC 9651).
 
-use std::fmt::Write as _;
-
 use http::StatusCode;
 use http::header::HeaderValue;
 
@@ -12,6 +10,9 @@ pub const DETAIL_BYTES_MAX: usize = 256;
 
 /// The longest `key`; a longer one is cut.
 pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Room for what mostly is told.
+const TYPICAL_BYTES: usize = 96;
 
 /// Why a request went forward (RFC 9211 §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +70,12 @@ impl CacheStatus {
 
     /// Answered by the cache itself, neither hit nor forward: an error of its own, say. Say why with [`Self::detail`].
     pub fn named(cache: &str) -> Self {
-        let text = if is_sf_token(cache) { cache.to_owned() } else { sf_string(cache, KEY_BYTES_MAX) };
+        let mut text = String::with_capacity(TYPICAL_BYTES);
+        if is_sf_token(cache) {
+            text.push_str(cache);
+        } else {
+            push_sf_string(&mut text, cache, KEY_BYTES_MAX);
+        }
         Self { text }
     }
 
@@ -84,7 +90,7 @@ impl CacheStatus {
     pub fn ttl_secs(self, secs: i64) -> Self {
         // RFC 9651 §3.3.1: an integer has at most 15 digits.
         const INTEGER_MAX: i64 = 999_999_999_999_999;
-        self.parameter("ttl", Some(&secs.clamp(-INTEGER_MAX, INTEGER_MAX).to_string()))
+        self.parameter("ttl", Some(itoa::Buffer::new().format(secs.clamp(-INTEGER_MAX, INTEGER_MAX))))
     }
 
     /// The response was stored.
@@ -102,15 +108,22 @@ impl CacheStatus {
     /// The cache key. Bytes that a structured string cannot hold become `?`.
     #[must_use]
     pub fn key(self, key: &str) -> Self {
-        self.parameter("key", Some(&sf_string(key, KEY_BYTES_MAX)))
+        let mut status = self.parameter("key", Some(""));
+        push_sf_string(&mut status.text, key, KEY_BYTES_MAX);
+        status
     }
 
     /// Anything else worth saying; a token where it is one, a string otherwise.
     #[must_use]
     pub fn detail(self, detail: &str) -> Self {
         let is_short_token = detail.len() <= DETAIL_BYTES_MAX && is_sf_token(detail);
-        let value = if is_short_token { detail.to_owned() } else { sf_string(detail, DETAIL_BYTES_MAX) };
-        self.parameter("detail", Some(&value))
+        let mut status = self.parameter("detail", Some(""));
+        if is_short_token {
+            status.text.push_str(detail);
+        } else {
+            push_sf_string(&mut status.text, detail, DETAIL_BYTES_MAX);
+        }
+        status
     }
 
     /// The member as it stands in the field.
@@ -119,16 +132,17 @@ impl CacheStatus {
     }
 
     /// The member as a field value.
-    pub fn to_value(&self) -> HeaderValue {
-        HeaderValue::from_str(&self.text).expect("tokens and structured strings are visible ASCII")
+    pub fn into_value(self) -> HeaderValue {
+        HeaderValue::try_from(self.text).expect("tokens and structured strings are visible ASCII")
     }
 
     fn parameter(mut self, name: &str, value: Option<&str>) -> Self {
-        let written = match value {
-            Some(value) => write!(self.text, "; {name}={value}"),
-            None => write!(self.text, "; {name}"),
-        };
-        written.expect("writing to a String does not fail");
+        self.text.push_str("; ");
+        self.text.push_str(name);
+        if let Some(value) = value {
+            self.text.push('=');
+            self.text.push_str(value);
+        }
         self
     }
 }
@@ -140,8 +154,7 @@ fn is_sf_token(text: &str) -> bool {
 }
 
 /// RFC 9651 §3.3.3: visible ASCII and spaces, with quotes and backslashes escaped.
-fn sf_string(text: &str, bytes_max: usize) -> String {
-    let mut quoted = String::with_capacity(text.len().min(bytes_max) + 2);
+fn push_sf_string(quoted: &mut String, text: &str, bytes_max: usize) {
     quoted.push('"');
     for character in text.chars().take(bytes_max) {
         match character {
@@ -151,7 +164,6 @@ fn sf_string(text: &str, bytes_max: usize) -> String {
         }
     }
     quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]
@@ -175,7 +187,7 @@ mod tests {
             (CacheStatus::named("e").ttl_secs(i64::MIN), "e; ttl=-999999999999999"),
         ];
         for (status, expected) in cases {
-            assert_eq!(status.to_value(), expected);
+            assert_eq!(status.into_value(), expected);
         }
     }
 

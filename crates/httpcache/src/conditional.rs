@@ -1,5 +1,6 @@
 //! A client's conditional request, answered from a stored response (RFC 9110 §13, RFC 9111 §4.3.2).
 
+use std::cell::LazyCell;
 use std::time::SystemTime;
 
 use http::Method;
@@ -28,7 +29,8 @@ pub enum Precondition {
 /// Conditions count for a stored 200 only (§13.2.1); for another status the caller proceeds without asking.
 pub fn evaluate(method: &Method, request_headers: &HeaderMap, stored_headers: &HeaderMap) -> Precondition {
     let is_read = method == Method::GET || method == Method::HEAD;
-    let stored = Validators::of_response(stored_headers);
+    // Most requests have no condition.
+    let stored = LazyCell::new(|| Validators::of_response(stored_headers));
     if request_headers.contains_key(IF_MATCH) {
         if !any_tag(request_headers, &IF_MATCH, &stored, EntityTag::is_same_strongly) {
             return Precondition::PreconditionFailed;

@@ -138,7 +138,7 @@ proptest! {
         let edge = ViaName::parse("edge").expect("a token");
         let _ = (has_passed(&request, &edge), via_hops(&request));
         let _ = invalidation_targets("www.example.com", &text, &response);
-        let _ = CacheStatus::named(&text).key(&text).detail(&text).to_value();
+        let _ = CacheStatus::named(&text).key(&text).detail(&text).into_value();
     }
 
     #[test]
