@@ -127,7 +127,7 @@ impl EdgeConfig {
             response_timeout: Duration::from_secs(3600),
             origin_trust: OriginTrust::PublicAuthorities,
             head_bytes_max: 64 * 1024,
-            fields_max: 128,
+            fields_max: 96,
             target_bytes_max: 8 * 1024,
             client_head_timeout: Duration::from_secs(15),
             client_idle_timeout: Duration::from_secs(60),

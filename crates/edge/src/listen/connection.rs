@@ -23,6 +23,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::debug;
 
+/// How many fields the parser takes without being told: only when it is told a number does each request cost it an
+/// allocation.
+const PARSED_FIELDS_MAX: usize = 100;
+
 /// Serves a connection until it ends.
 pub(super) async fn serve(proxy: Proxy, stream: TcpStream, down: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
@@ -43,19 +47,18 @@ where
     let notes = Arc::new(Notes::new());
     let stream = StallBreaker::new(stream, config.client_stall_timeout);
     let stream = Guarded::new(stream, limits, patience, Arc::clone(&notes));
-    let (state, peer) = (Arc::clone(&proxy.state), proxy.peer);
-    let service = service_fn(move |request| {
-        let (proxy, notes) = (proxy.clone(), Arc::clone(&notes));
-        async move { Ok::<_, Infallible>(answer(&proxy, request, notes).await) }
+    let (state, peer) = (&proxy.state, proxy.peer);
+    let service = service_fn(|request| {
+        let notes = Arc::clone(&notes);
+        async { Ok::<_, Infallible>(answer(&proxy, request, notes).await) }
     });
     // The guard has its own limits of time and, with one field fewer than the parser takes, of the head.
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(limits.head_bytes.max(64 * 1024))
-        .max_headers(limits.fields + 1)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let mut parser = http1::Builder::new();
+    parser.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.head_bytes.max(64 * 1024));
+    if limits.fields >= PARSED_FIELDS_MAX {
+        parser.max_headers(limits.fields + 1);
+    }
+    let connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = &mut connection => outcome,
