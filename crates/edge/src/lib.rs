@@ -13,6 +13,7 @@ mod config;
 mod fetch;
 mod flight;
 mod follow;
+mod head;
 mod intake;
 mod lease;
 mod listen;

@@ -1,8 +1,8 @@
 //! A stored response: its header, which purges and hits look at, and its content.
 
 use crate::body::Content;
-use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use crate::head::PackedHead;
+use http::{HeaderMap, StatusCode};
 use httpcache::Freshness;
 use purge::{Ledger, PurgeSeq, Subject, Tags, UrlKey, Verdict, ZoneClock};
 use std::sync::Arc;
@@ -133,76 +133,10 @@ impl Object {
     pub(crate) fn weight(&self) -> u64 {
         let content = self.content.whole().map_or(0, |pieces| pieces.length());
         let tags = self.tags.as_header_value().len() as u64;
-        OBJECT_OVERHEAD_BYTES
-            + content
-            + self.head.packed.len() as u64
-            + self.url.path_and_query().len() as u64
-            + tags
+        OBJECT_OVERHEAD_BYTES + content + self.head.bytes() + self.url.path_and_query().len() as u64 + tags
     }
 
     fn subject(&self) -> Subject<'_> {
         Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags }
-    }
-}
-
-/// The headers of a stored response in one allocation: for each field two lengths, the name, the value.
-pub(crate) struct PackedHead {
-    packed: Bytes,
-}
-
-impl PackedHead {
-    pub(crate) fn pack(headers: &HeaderMap) -> Self {
-        let length = headers.iter().map(|(name, value)| 6 + name.as_str().len() + value.len()).sum();
-        let mut packed = BytesMut::with_capacity(length);
-        for (name, value) in headers {
-            let name = name.as_str().as_bytes();
-            // The server that parsed them allows neither a name of 64 KiB nor a value of 4 GiB.
-            let (Ok(name_length), Ok(value_length)) = (u16::try_from(name.len()), u32::try_from(value.len()))
-            else {
-                continue;
-            };
-            packed.put_u16(name_length);
-            packed.put_u32(value_length);
-            packed.extend_from_slice(name);
-            packed.extend_from_slice(value.as_bytes());
-        }
-        Self { packed: packed.freeze() }
-    }
-
-    /// The headers again. Values share the one allocation.
-    pub(crate) fn unpack(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(16);
-        let mut at = 0;
-        while let Some(lengths) = self.packed.get(at..at + 6) {
-            let name_length = usize::from(u16::from_be_bytes([lengths[0], lengths[1]]));
-            let value_length = u32::from_be_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
-            let name_end = at + 6 + name_length;
-            let value = self.packed.slice(name_end..name_end + value_length);
-            if let (Ok(name), Ok(value)) = (
-                HeaderName::from_bytes(&self.packed[at + 6..name_end]),
-                HeaderValue::from_maybe_shared(value),
-            ) {
-                headers.append(name, value);
-            }
-            at = name_end + value_length;
-        }
-        headers
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::header;
-
-    #[test]
-    fn a_packed_head_unpacks_to_the_same_fields() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ETAG, HeaderValue::from_static("\"1\""));
-        headers.append("x-a", HeaderValue::from_static("1"));
-        headers.append("x-a", HeaderValue::from_static(""));
-        headers.append("x-b", HeaderValue::from_bytes(b"\xff").unwrap());
-        assert_eq!(PackedHead::pack(&headers).unpack(), headers);
-        assert_eq!(PackedHead::pack(&HeaderMap::new()).unpack(), HeaderMap::new());
     }
 }

@@ -221,7 +221,7 @@ impl Proxy {
         match object.standing(&state.ledger) {
             Standing::Clear if object.freshness.is_fresh(now) => {
                 let told = told_hit(state, object, reading.seen, now);
-                match answer_object(state, &asked.request, object, None, told) {
+                match answer_object(state, &asked.request, object, None, told, now) {
                     Some(response) => {
                         Counters::count(&state.counters.hits);
                         Judged::Fresh(Passed::Answered(response))
@@ -311,8 +311,9 @@ impl Proxy {
             Some(receiver) => receiver.await.ok(),
             None => None,
         };
-        let Some(mut response) = answer_object(&self.state, &asked.request, &arrival.object, own, told)
-        else {
+        let now = (self.state.clocks.wall)();
+        let answered = answer_object(&self.state, &asked.request, &arrival.object, own, told, now);
+        let Some(mut response) = answered else {
             return Passed::LookAgain;
         };
         if is_own {

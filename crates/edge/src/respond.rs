@@ -103,7 +103,7 @@ pub(crate) struct Forwarded {
 pub(crate) fn told_hit(state: &State, object: &Object, seen: PurgeSeq, now: SystemTime) -> Told {
     let status = CacheStatus::hit(&state.config.name)
         .ttl_secs(object.freshness.ttl_secs(now))
-        .detail(&format!("seq={seen}"));
+        .detail(&["seq=", itoa::Buffer::new().format(seen.number())].concat());
     Told { status, eo: "HIT" }
 }
 
@@ -159,8 +159,8 @@ pub(crate) fn answer_object<B>(
     object: &Object,
     own: Option<Reader>,
     told: Told,
+    now: SystemTime,
 ) -> Option<Response<AnswerBody>> {
-    let now = (state.clocks.wall)();
     let mut stored = object.head.unpack();
     if !stored.contains_key(header::DATE) {
         let date = httpdate::fmt_http_date(object.freshness.response_time);
@@ -252,10 +252,10 @@ pub(crate) fn answer(
     body: AnswerBody,
     told: Told,
 ) -> Response<AnswerBody> {
-    headers.append(CACHE_STATUS, told.status.to_value());
+    headers.append(CACHE_STATUS, told.status.into_value());
     headers.insert(EO_CACHE_STATUS, HeaderValue::from_static(told.eo));
     headers.insert(EO_LOG_UUID, HeaderValue::from(state.next_request_id()));
-    httpcache::append_via(&mut headers, http::Version::HTTP_11, &state.via);
+    headers.append(header::VIA, state.via_value.clone());
     headers.entry(header::SERVER).or_insert(HeaderValue::from_static("Everfresh"));
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -5,6 +5,7 @@ use crate::config::EdgeConfig;
 use crate::flight::{Flights, Reading};
 use crate::lease::Lease;
 use crate::shelf::Shelf;
+use http::HeaderValue;
 use httpcache::{Policy, ViaName};
 use parking_lot::RwLock;
 use purge::Ledger;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     /// The policy of zones without settings of their own.
     pub(crate) policy: Arc<Policy>,
     pub(crate) via: ViaName,
+    /// What answers say in `Via`. One text for the life of the process, so that no answer counts references to it.
+    pub(crate) via_value: HeaderValue,
     pub(crate) counters: Counters,
     request_ids: AtomicU64,
 }
@@ -95,6 +98,7 @@ impl State {
             fenced_fetches: Semaphore::new(config.fenced_fetches_max),
             storing_bytes: AtomicU64::new(0),
             policy: Arc::new(config.policy.clone()),
+            via_value: HeaderValue::from_static(String::leak(format!("1.1 {via}"))),
             via: ViaName::parse(&via).map_err(|_| NoRandomness)?,
             counters: Counters::default(),
             request_ids: AtomicU64::new(u64::from_be_bytes(random()?) >> 1),
