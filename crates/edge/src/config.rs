@@ -56,6 +56,9 @@ pub struct EdgeConfig {
     pub client_stall_timeout: Duration,
     /// What is stored and for how long, where a zone's settings say nothing else.
     pub policy: Policy,
+    /// Whether `no-cache`, `max-age`, `min-fresh`, `max-stale` and `Pragma: no-cache` of requests count. Anyone could then
+    /// have the origin asked at will: only where all clients are trusted. `no-store` and `only-if-cached` always count.
+    pub honour_request_directives: bool,
     /// Where tags are read from.
     pub tag_headers: TagHeaders,
     /// For how long a response is stored some of whose tags can't count, since they are malformed or too many. Whatever is
@@ -133,6 +136,7 @@ impl EdgeConfig {
             client_idle_timeout: Duration::from_secs(60),
             client_stall_timeout: Duration::from_secs(60),
             policy: Policy::default(),
+            honour_request_directives: false,
             tag_headers: TagHeaders::default(),
             ignored_tags_lifetime: Duration::from_secs(5),
             sweep_interval: Duration::from_secs(10),

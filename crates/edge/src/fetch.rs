@@ -94,6 +94,7 @@ impl Job {
             landing.fail(FetchFailure::TooManyFetches);
             return Err(FetchFailure::TooManyFetches);
         };
+        let held = base.as_ref().map(|base| Arc::clone(&base.object));
         let flown = self.ask(&mut landing, base).await;
         match flown {
             Ok(Some((writer, body, admitted))) => {
@@ -102,6 +103,10 @@ impl Job {
             }
             Ok(None) => {}
             Err(failure) => {
+                // Before those who wait are told, so that who looks next knows.
+                if let Some(held) = held {
+                    held.note_failure((self.state.clocks.wall)());
+                }
                 landing.fail(failure);
                 return Err(failure);
             }
@@ -116,6 +121,7 @@ impl Job {
         base: Option<Base>,
     ) -> Result<Option<(Writer, ResponseBody, Admitted)>, FetchFailure> {
         let request_time = (self.state.clocks.wall)();
+        let held = base.as_ref().map(|base| Arc::clone(&base.object));
         // What is stored without a validator can't be asked about: no 304 is an answer about it.
         let base = base.and_then(|base| {
             let stored = base.object.head.unpack();
@@ -124,11 +130,11 @@ impl Job {
         });
         let Some((base, stored, conditions)) = base else {
             let response = self.request(HeaderMap::new()).await?;
-            return Ok(Some(self.admit_response(landing, response, request_time)?));
+            return Ok(Some(self.admit_response(landing, response, request_time, held)?));
         };
         let response = self.request(conditions).await?;
         if response.status() != StatusCode::NOT_MODIFIED {
-            return Ok(Some(self.admit_response(landing, response, request_time)?));
+            return Ok(Some(self.admit_response(landing, response, request_time, held)?));
         }
         if httpcache::names_validator(&stored, response.headers()) {
             self.admit_validation(landing, &base, &stored, response.headers(), request_time);
@@ -137,7 +143,7 @@ impl Job {
         // A 304 about something else than what is stored says nothing about it (RFC 9111 §4.3.4).
         let request_time = (self.state.clocks.wall)();
         let response = self.request(HeaderMap::new()).await?;
-        Ok(Some(self.admit_response(landing, response, request_time)?))
+        Ok(Some(self.admit_response(landing, response, request_time, held)?))
     }
 
     /// Asks the origin.
@@ -162,6 +168,7 @@ impl Job {
         landing: &mut Landing,
         response: Response<ResponseBody>,
         request_time: SystemTime,
+        held: Option<Arc<Object>>,
     ) -> Result<(Writer, ResponseBody, Admitted), FetchFailure> {
         let birth = landing.birth().cloned().ok_or(FetchFailure::Abandoned)?;
         let now = (self.state.clocks.wall)();
@@ -172,6 +179,11 @@ impl Job {
         strip_tags(&self.state.config.tag_headers, &mut headers);
         let may_store =
             httpcache::may_store(&http::Method::GET, &self.headers, parts.status, &headers, &self.policy);
+        // An error does not take the place of what may answer instead of it.
+        let may_store = match held.is_some_and(|held| self.answers_instead(&held, parts.status, now)) {
+            true => Err(NoStoreReason::Status),
+            false => may_store,
+        };
         let declared_length = http_body::Body::size_hint(&body).exact();
         headers.remove(header::CONTENT_LENGTH);
         let place = may_store.ok().and_then(|()| {
@@ -214,6 +226,15 @@ impl Job {
         let source = ArrivalSource::Origin;
         landing.arrive(Arc::new(Arrival { object, source, sharing, is_stored, unshared }));
         Ok((writer, body, admitted))
+    }
+
+    /// Whether what is stored may answer instead of a response of this status. Takes note of the failure.
+    fn answers_instead(&self, held: &Object, status: StatusCode, now: SystemTime) -> bool {
+        if !httpcache::is_stale_if_error(status) {
+            return false;
+        }
+        held.note_failure(now);
+        held.standing(&self.state.ledger) == Standing::Clear && held.freshness.may_serve_stale_on_error(now)
     }
 
     /// What purges may not find by its tags is not fresh for long.

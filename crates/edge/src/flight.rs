@@ -250,6 +250,25 @@ impl Flights {
         }
     }
 
+    /// A fetch that nobody waits for yet, if none of this object is under way or waits to be sent.
+    pub(crate) fn board_idle(
+        self: &Arc<Self>,
+        url_key: ObjectKey,
+        key: ObjectKey,
+        url: &UrlKey,
+        reading: &Reading,
+    ) -> Option<Landing> {
+        let mut shard = self.shard(key).lock();
+        let slot = shard.entry(key).or_default();
+        if !slot.sent.is_empty() || slot.next.is_some() {
+            return None;
+        }
+        let flight = Flight::new(url);
+        flight.set_birth(reading);
+        slot.sent.push(Arc::clone(&flight));
+        Some(self.landing(url_key, Some(key), flight))
+    }
+
     /// A fetch of a request's own, which nobody joins.
     pub(crate) fn alone(self: &Arc<Self>, url_key: ObjectKey, url: &UrlKey, reading: &Reading) -> Landing {
         let flight = Flight::new(url);

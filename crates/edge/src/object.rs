@@ -7,6 +7,7 @@ use httpcache::Freshness;
 use purge::{Ledger, PurgeSeq, Subject, Tags, UrlKey, Verdict, ZoneClock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// What an object takes beside its content, its head and its URL, in bytes: a cautious estimate of the structures
 /// and the store's own tables.
@@ -29,6 +30,8 @@ pub(crate) struct Object {
     checked: AtomicU64,
     /// The highest `invalidate` that a walk found; 0 is none.
     invalidated: AtomicU64,
+    /// When a fetch that asked about it last failed, in milliseconds since 1970; 0 is never.
+    failed_at_ms: AtomicU64,
     pub(crate) tags: Tags,
     /// How many tags of its responses can't count. With any, nobody can tell which purges match: all in its zone do.
     pub(crate) tags_ignored: usize,
@@ -73,6 +76,7 @@ impl Object {
             checked: AtomicU64::new(parts.birth.born.number()),
             birth: parts.birth,
             invalidated: AtomicU64::new(0),
+            failed_at_ms: AtomicU64::new(0),
             tags: parts.tags,
             tags_ignored: parts.tags_ignored,
             status: parts.status,
@@ -129,6 +133,23 @@ impl Object {
         }
     }
 
+    /// Takes note that a fetch that asked about it failed.
+    pub(crate) fn note_failure(&self, now: SystemTime) {
+        self.failed_at_ms.store(millis(now).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether the last fetch that asked about it failed. One that succeeds makes a new `Object`.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed_at_ms.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether that is no longer ago than `rest`.
+    pub(crate) fn failed_within(&self, rest: Duration, now: SystemTime) -> bool {
+        let (failed_at, now) = (self.failed_at_ms.load(Ordering::Relaxed), millis(now));
+        // A clock that was set back tells nothing.
+        failed_at > 0 && failed_at <= now && Duration::from_millis(now - failed_at) < rest
+    }
+
     /// What it takes in the store, in bytes.
     pub(crate) fn weight(&self) -> u64 {
         let content = self.content.whole().map_or(0, |pieces| pieces.length());
@@ -139,4 +160,9 @@ impl Object {
     fn subject(&self) -> Subject<'_> {
         Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags }
     }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

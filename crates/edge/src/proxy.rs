@@ -3,6 +3,8 @@
 //! The order is the purge protocol's: lease and `seen` ([`State::read`]), then objects, then fetches under way, then
 //! marks. Whoever can't be served by what this pass found looks again from the top, with a new reading.
 
+mod stale;
+
 use crate::body::Reader;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
@@ -14,7 +16,6 @@ use crate::origin::{
 };
 use crate::respond::{
     AnswerBody, Forwarded, Told, answer, answer_failure, answer_object, answer_refusal, told_arrival,
-    told_hit,
 };
 use crate::shelf::{Found, ObjectKey};
 use crate::state::{Counters, State};
@@ -194,7 +195,14 @@ impl Proxy {
                 Boarding::Follow { flight, before_sent } => (flight, before_sent, None),
             }
         };
-        let arrival = match flight.arrival().await {
+        let arrived = flight.arrival().await;
+        let status = arrived.as_ref().ok().map(|arrival| arrival.object.status);
+        if status.is_none_or(httpcache::is_stale_if_error)
+            && let Some(response) = self.stale_instead(asked, forwarded, status).await
+        {
+            return Passed::Answered(response);
+        }
+        let arrival = match arrived {
             Ok(arrival) => arrival,
             Err(failure) => return Passed::Answered(answer_failure(state, is_head, failure)),
         };
@@ -219,17 +227,10 @@ impl Proxy {
         };
         let base = || Some(Base { key: found.key, object: Arc::clone(object) });
         match object.standing(&state.ledger) {
-            Standing::Clear if object.freshness.is_fresh(now) => {
-                let told = told_hit(state, object, reading.seen, now);
-                match answer_object(state, &asked.request, object, None, told, now) {
-                    Some(response) => {
-                        Counters::count(&state.counters.hits);
-                        Judged::Fresh(Passed::Answered(response))
-                    }
-                    None => Judged::Fresh(Passed::LookAgain),
-                }
-            }
-            Standing::Clear => forward(ForwardReason::Stale, None, base()),
+            Standing::Clear => match self.use_clear(asked, found.key, object, reading, now) {
+                Ok(passed) => Judged::Fresh(passed),
+                Err(reason) => forward(reason, None, base()),
+            },
             Standing::Invalidated(seq) => forward(ForwardReason::Stale, Some(seq), base()),
             Standing::Deleted(seq) => {
                 state.shelf.remove_object(found.key, object);

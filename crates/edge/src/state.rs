@@ -44,6 +44,10 @@ pub struct Counters {
     pub requests: AtomicU64,
     /// Answers from the cache without asking the origin.
     pub hits: AtomicU64,
+    /// Those among them whose age alone made them stale: validated meanwhile, or instead of an error (RFC 5861).
+    pub stale: AtomicU64,
+    /// Fetches that validate what is stored while nobody waits for them.
+    pub background_fetches: AtomicU64,
     /// Requests sent to origins.
     pub fetches: AtomicU64,
     /// Those among them that were sent again, to the same origin or to its backup, after a failure.

@@ -106,6 +106,11 @@ impl Freshness {
         !self.no_cache && since(self.response_time, now) <= CLOCK_BACK_MAX && self.age(now) < self.lifetime
     }
 
+    /// Has it used up at least this share of its lifetime, in percent?
+    pub fn has_used(&self, percent: u8, now: SystemTime) -> bool {
+        self.age(now).as_millis() * 100 >= self.lifetime.as_millis() * u128::from(percent)
+    }
+
     /// From when on it is stale. Not later than its arrival when it was stale then or says `no-cache`.
     pub fn fresh_until(&self) -> SystemTime {
         let left =
@@ -431,6 +436,7 @@ mod tests {
         assert!(found.is_fresh(at(ARRIVAL_SECS + 49)));
         assert!(!found.is_fresh(at(ARRIVAL_SECS + 50)));
         assert_eq!(found.ttl_secs(at(ARRIVAL_SECS + 49)), 1);
+        assert!(found.has_used(90, at(ARRIVAL_SECS + 44)) && !found.has_used(90, at(ARRIVAL_SECS + 43)));
         assert_eq!(found.ttl_secs(at(ARRIVAL_SECS + 60)), -10);
         let no_cache = of(200, "cache-control: max-age=60, no-cache", 0);
         assert!(!no_cache.is_fresh(at(ARRIVAL_SECS)));

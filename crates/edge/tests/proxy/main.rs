@@ -12,5 +12,6 @@ mod origin_tls;
 mod prefetching;
 mod promise;
 mod purging;
+mod stale;
 mod storing;
 mod world;

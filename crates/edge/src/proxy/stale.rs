@@ -1,0 +1,175 @@
+//! When a stored response that no purge matches may answer: fresh, or stale with leave (RFC 9111 §4.2.4, RFC 5861).
+//!
+//! Leave to be stale is about age alone. Whoever answers with a stale response has read lease, `seen`, object and marks as for
+//! a fresh one, so that it holds against purges and leases as a hit does. An answer that is decided on only after a fetch
+//! failed reads all of them again: what was found before may be purged by then, or the lease gone.
+
+use super::{Asked, Passed, Proxy};
+use crate::fetch::Base;
+use crate::flight::Reading;
+use crate::object::{Object, Standing};
+use crate::respond::{AnswerBody, Forwarded, Told, answer_object, told_hit};
+use crate::shelf::ObjectKey;
+use crate::state::Counters;
+use http::{Response, StatusCode};
+use httpcache::{Acceptance, CacheStatus, ForwardReason, RequestDirectives};
+use purge::PurgeSeq;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// For how long the origin is not asked in the background again about a response for which it just failed: one fetch at a time
+/// would still be one for each request, where an origin fails at once.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What lets a stale response answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// RFC 5861 §3.
+    WhileRevalidating,
+    /// RFC 5861 §4, or the operator.
+    OnError,
+    /// The request (RFC 9111 §5.2.1.2).
+    Asked,
+}
+
+impl Leave {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WhileRevalidating => "stale-while-revalidate",
+            Self::OnError => "stale-if-error",
+            Self::Asked => "max-stale",
+        }
+    }
+}
+
+impl Proxy {
+    /// Answers with a stored response that stands clear of purges, if its age lets it; else the reason to go forward. What is
+    /// to be validated without anyone waiting for it is sent on its way.
+    pub(super) fn use_clear(
+        &self,
+        asked: &Asked,
+        key: ObjectKey,
+        object: &Arc<Object>,
+        reading: &Reading,
+        now: SystemTime,
+    ) -> Result<Passed, ForwardReason> {
+        let freshness = &object.freshness;
+        let directives = self.directives(asked);
+        match directives.accept(freshness, now) {
+            Acceptance::Fresh => {
+                if asked.policy.refresh_percent.is_some_and(|percent| freshness.has_used(percent, now)) {
+                    self.revalidate(asked, key, object, reading, now);
+                }
+                let told = told_hit(&self.state, object, reading.seen, now);
+                return Ok(self.answer_stored(asked, object, told, now));
+            }
+            Acceptance::Stale => {
+                return Ok(self.answer_stale(asked, object, reading.seen, now, Leave::Asked));
+            }
+            Acceptance::Refused if freshness.is_fresh(now) => return Err(ForwardReason::Request),
+            // Whoever asks for anything special is not given what is stale by another's leave.
+            Acceptance::Refused if directives != RequestDirectives::NONE => return Err(ForwardReason::Stale),
+            Acceptance::Refused => {}
+        }
+        let leave = if freshness.may_serve_stale_while_revalidating(now) {
+            Leave::WhileRevalidating
+        } else if object.has_failed() && freshness.may_serve_stale_on_error(now) {
+            // The origin failed when it was last asked, and may let others wait as long: they need not find out anew.
+            Leave::OnError
+        } else {
+            return Err(ForwardReason::Stale);
+        };
+        self.revalidate(asked, key, object, reading, now);
+        Ok(self.answer_stale(asked, object, reading.seen, now, leave))
+    }
+
+    /// Answers with what is stored instead of an error of the origin's or of the way there. `status` is the origin's.
+    pub(super) async fn stale_instead(
+        &self,
+        asked: &Asked,
+        forwarded: Forwarded,
+        status: Option<StatusCode>,
+    ) -> Option<Response<AnswerBody>> {
+        let state = &self.state;
+        let reading = state.read(&asked.route.zone().id);
+        if !reading.leased {
+            return None;
+        }
+        let found = state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
+        let object = found.object.filter(|object| object.standing(&state.ledger) == Standing::Clear)?;
+        let now = (state.clocks.wall)();
+        if !object.freshness.is_fresh(now) && !object.freshness.may_serve_stale_on_error(now) {
+            return None;
+        }
+        let mut told = CacheStatus::forwarded(&state.config.name, forwarded.reason);
+        if let Some(status) = status {
+            told = told.forward_status(status);
+        }
+        let told =
+            told.ttl_secs(object.freshness.ttl_secs(now)).detail(&detail(reading.seen, Leave::OnError));
+        let told = Told { status: told, eo: "HIT" };
+        let response = answer_object(state, &asked.request, &object, None, told, now)?;
+        Counters::count(&state.counters.stale);
+        Some(response)
+    }
+
+    fn directives(&self, asked: &Asked) -> RequestDirectives {
+        if self.state.config.honour_request_directives {
+            RequestDirectives::of(asked.request.headers())
+        } else {
+            RequestDirectives::NONE
+        }
+    }
+
+    fn answer_stored(&self, asked: &Asked, object: &Object, told: Told, now: SystemTime) -> Passed {
+        match answer_object(&self.state, &asked.request, object, None, told, now) {
+            Some(response) => {
+                Counters::count(&self.state.counters.hits);
+                Passed::Answered(response)
+            }
+            None => Passed::LookAgain,
+        }
+    }
+
+    fn answer_stale(
+        &self,
+        asked: &Asked,
+        object: &Object,
+        seen: PurgeSeq,
+        now: SystemTime,
+        leave: Leave,
+    ) -> Passed {
+        let status = CacheStatus::hit(&self.state.config.name)
+            .ttl_secs(object.freshness.ttl_secs(now))
+            .detail(&detail(seen, leave));
+        let answered = self.answer_stored(asked, object, Told { status, eo: "HIT" }, now);
+        if matches!(answered, Passed::Answered(_)) {
+            Counters::count(&self.state.counters.stale);
+        }
+        answered
+    }
+
+    /// Has the origin asked about a stored response without anyone waiting for it, unless that is under way.
+    fn revalidate(
+        &self,
+        asked: &Asked,
+        key: ObjectKey,
+        object: &Arc<Object>,
+        reading: &Reading,
+        now: SystemTime,
+    ) {
+        if object.failed_within(REST_AFTER_FAILURE, now) {
+            return;
+        }
+        let landing = self.state.flights.board_idle(asked.url_key, key, &asked.url, reading);
+        if let Some(landing) = landing {
+            Counters::count(&self.state.counters.background_fetches);
+            let base = Base { key, object: Arc::clone(object) };
+            self.send(asked, key, landing, Some(base), Some(reading.leased));
+        }
+    }
+}
+
+fn detail(seen: PurgeSeq, leave: Leave) -> String {
+    format!("seq={seen} {}", leave.name())
+}
