@@ -1,6 +1,7 @@
 //! What an operator sets for one edge.
 
 use crate::flight::FOLLOW_TIMEOUT;
+use crate::listen::{Network, TlsSettings};
 use crate::origin::OriginTrust;
 use httpcache::Policy;
 use std::net::SocketAddr;
@@ -13,6 +14,10 @@ pub struct EdgeConfig {
     pub name: String,
     /// Where clients connect. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where clients connect with TLS, if anywhere.
+    pub tls: Option<TlsSettings>,
+    /// Whether HTTP/2 is spoken without TLS, too, to clients that begin with its preface.
+    pub plain_http2: bool,
     /// How many threads serve, each with a runtime of its own. 1 to 256.
     pub workers: usize,
     /// How many bytes the memory store holds at most.
@@ -23,6 +28,13 @@ pub struct EdgeConfig {
     pub request_body_bytes_max: u64,
     /// How many connections clients may hold open on each worker.
     pub connections_max: usize,
+    /// How many of them one client may hold open, on all workers together. An address is a client, of IPv6 the first 64
+    /// bits of one.
+    pub connections_per_client_max: usize,
+    /// From where connections must begin with a header of the PROXY protocol: balancers before the edge.
+    pub proxy_protocol_from: Vec<Network>,
+    /// How long requests under way may take once the edge is told to end.
+    pub drain_timeout: Duration,
     /// How many requests to origins may be under way at once; above it clients get 503. Those whose content is only
     /// passed on, at the pace of its readers, count until the head of the response is there.
     pub fetches_max: usize,
@@ -116,11 +128,16 @@ impl EdgeConfig {
         Self {
             name,
             listen,
+            tls: None,
+            plain_http2: false,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: 256 << 20,
             object_bytes_max: 32 << 20,
             request_body_bytes_max: 1 << 30,
             connections_max: 10_000,
+            connections_per_client_max: 10_000,
+            proxy_protocol_from: Vec::new(),
+            drain_timeout: Duration::from_secs(10),
             fetches_max: 2_048,
             fenced_fetches_max: 128,
             connect_timeout: Duration::from_secs(5),
@@ -166,6 +183,8 @@ impl EdgeConfig {
             ("cache.object_max, in bytes,", self.object_bytes_max, 1, self.memory_bytes.max(1)),
             ("cache.sweep_interval, in milliseconds,", millis(self.sweep_interval), 10, HOUR_MILLIS),
             ("clients.connections_max", count(self.connections_max), 1, 1 << 20),
+            ("clients.connections_per_client_max", count(self.connections_per_client_max), 1, 1 << 24),
+            ("clients.drain_timeout, in milliseconds,", millis(self.drain_timeout), 0, HOUR_MILLIS),
             ("clients.head_max, in bytes,", count(self.head_bytes_max), 1024, 1 << 20),
             ("clients.fields_max", count(self.fields_max), 1, 1024),
             (

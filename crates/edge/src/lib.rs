@@ -29,6 +29,8 @@ mod sweep;
 pub use clock::Clocks;
 pub use config::{EdgeConfig, EdgeConfigError, TagHeaders};
 pub use httpcache::{OtherStatuses, Policy, SetCookie, Storing, WithoutFreshness};
-pub use listen::{EdgeHandle, StartError, start};
+pub use listen::{
+    CertificateError, CertificateFiles, EdgeHandle, Network, NetworkError, StartError, TlsSettings, start,
+};
 pub use origin::{OriginTlsError, OriginTrust};
 pub use state::Counters;

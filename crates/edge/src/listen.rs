@@ -3,32 +3,39 @@
 //! Each worker is a thread with a runtime of its own and a listener of its own on the shared address, so that the
 //! kernel spreads connections and no request changes threads.
 
+mod accept;
+mod certificates;
+mod clients;
 mod connection;
+mod frames;
 mod guard;
+mod http1;
+mod http2;
+mod proxy_protocol;
+mod sockets;
 mod stall;
 
 use crate::clock::Clocks;
 use crate::config::{EdgeConfig, EdgeConfigError};
 use crate::origin::{OriginClient, OriginTls, OriginTlsError};
-use crate::proxy::{Peer, Proxy};
 use crate::state::{Counters, NoRandomness, State};
 use crate::{follow, prefetch, sweep};
+use certificates::Tls;
+use clients::Clients;
+use connection::Worker;
 use feed::Feed;
+use sockets::Addresses;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
 
-/// How many connections wait to be accepted.
-const BACKLOG: u32 = 4096;
-
-/// How long requests under way may take once the edge is told to end.
-const GRACE: Duration = Duration::from_secs(10);
+pub use certificates::{CertificateError, CertificateFiles, TlsSettings};
+pub(crate) use connection::Handshake;
+pub use proxy_protocol::{Network, NetworkError};
 
 /// Why an edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +55,9 @@ pub enum StartError {
     /// Certificates of origins could not be checked.
     #[error(transparent)]
     OriginTls(#[from] OriginTlsError),
+    /// A certificate can't be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// No thread could be started.
     #[error("no thread for the edge")]
     Thread(#[source] std::io::Error),
@@ -58,8 +68,9 @@ pub enum StartError {
 
 /// A running edge. Dropped, it is told to end; [`EdgeHandle::stop`] also waits.
 pub struct EdgeHandle {
-    address: SocketAddr,
+    addresses: Addresses,
     state: Arc<State>,
+    tls: Option<Arc<Tls>>,
     shutdown: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -68,29 +79,25 @@ pub struct EdgeHandle {
 pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<EdgeHandle, StartError> {
     config.check()?;
     let origin_tls = OriginTls::new(&config.origin_trust)?;
-    let mut address = config.listen;
-    let refused = |source| StartError::Listen { address: config.listen, source };
-    // Workers share the address, which would let a second edge share it too: this finds out whether one is there.
-    drop(std::net::TcpListener::bind(address).map_err(refused)?);
-    let mut listeners = Vec::new();
-    for _ in 0..config.workers {
-        let runtime = runtime()?;
-        let listener = {
-            let _runtime = runtime.enter();
-            bind(address).map_err(refused)?
-        };
-        // The first one may have chosen the port.
-        address = listener.local_addr().map_err(refused)?;
-        listeners.push((runtime, listener));
-    }
+    let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    let (sockets, addresses) = sockets::bind(&config, Vec::new())?;
+    let sockets = sockets::spread(sockets, config.workers);
     let state = Arc::new(State::new(config, clocks)?);
     let (shutdown, down) = watch::channel(false);
+    let clients = Arc::new(Clients::new(state.config.connections_per_client_max));
     let mut threads = Vec::new();
-    for (index, (runtime, listener)) in listeners.into_iter().enumerate() {
-        let (state, tls, down) = (Arc::clone(&state), origin_tls.clone(), down.clone());
-        threads.push(thread(format!("edge-{index}"), move || {
-            runtime.block_on(serve(state, listener, tls, down))
-        })?);
+    for (index, sockets) in sockets.into_iter().enumerate() {
+        let (state, clients, tls, down) =
+            (Arc::clone(&state), Arc::clone(&clients), tls.clone(), down.clone());
+        let origin_tls = origin_tls.clone();
+        let runtime = runtime()?;
+        let work = async move {
+            let client = OriginClient::new(Arc::clone(&state), origin_tls);
+            let handshakes = Semaphore::new(tls.as_ref().map_or(0, |tls| tls.settings.handshakes_max));
+            let worker = Worker { state, client, tls, handshakes, down };
+            accept::serve(Arc::new(worker), clients, sockets).await;
+        };
+        threads.push(thread(format!("edge-{index}"), move || runtime.block_on(work))?);
     }
     let (orders, prefetcher) = prefetch::channel();
     let (fetching, runtime_of_prefetch) = (Arc::clone(&state), runtime()?);
@@ -103,26 +110,22 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
         }
     };
     threads.push(thread("edge-prefetch".into(), move || runtime_of_prefetch.block_on(fetch_ahead))?);
-    let (following, runtime) = (Arc::clone(&state), runtime()?);
+    let (following, watched, runtime) = (Arc::clone(&state), tls.clone(), runtime()?);
     let follow = async move {
         let sweeping = tokio::spawn(sweep::run(Arc::clone(&following)));
+        let reloading = watched.map(|tls| tokio::spawn(tls.watch()));
         if let Err(error) = follow::run(following, feed, orders, down).await {
             warn!(%error, "the log is not followed");
         }
         sweeping.abort();
+        if let Some(reloading) = reloading {
+            reloading.abort();
+        }
     };
     threads.push(thread("edge-follow".into(), move || runtime.block_on(follow))?);
-    info!(name = state.config.name, %address, "edge started");
-    Ok(EdgeHandle { address, state, shutdown, threads })
-}
-
-/// A listener that shares its address with those of the other workers.
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    let Addresses { plain, tls: encrypted } = addresses;
+    info!(name = state.config.name, address = %plain, tls = ?encrypted, "edge started");
+    Ok(EdgeHandle { addresses, state, tls, shutdown, threads })
 }
 
 fn runtime() -> Result<Runtime, StartError> {
@@ -143,51 +146,29 @@ pub(crate) async fn ended(down: &mut watch::Receiver<bool>) {
     let _ = down.wait_for(|down| *down).await;
 }
 
-async fn serve(state: Arc<State>, listener: TcpListener, tls: OriginTls, mut down: watch::Receiver<bool>) {
-    let config = &state.config;
-    let client = OriginClient::new(Arc::clone(&state), tls);
-    let connections = Arc::new(Semaphore::new(config.connections_max));
-    loop {
-        // A place first: beyond the limit clients wait in the kernel's queue.
-        let accepted = async {
-            let place = Arc::clone(&connections).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            accepted = accepted => accepted,
-            () = ended(&mut down) => break,
-        };
-        match accepted {
-            Ok((stream, address)) => {
-                let peer = Peer { address, is_encrypted: false };
-                let proxy = Proxy { state: Arc::clone(&state), client: client.clone(), peer };
-                let connection = connection::serve(proxy, stream, down.clone());
-                tokio::spawn(async move {
-                    let _place = place;
-                    connection.await;
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, mostly: let some connections end.
-                warn!(%error, "connection not accepted");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
-    drop(listener);
-    let all = u32::try_from(config.connections_max).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(GRACE, connections.acquire_many(all)).await;
-}
-
 impl EdgeHandle {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.plain
     }
 
-    /// Whether the edge has its first configuration and holds a lease: whether it serves as it should.
+    /// Where clients connect with TLS.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.addresses.tls
+    }
+
+    /// Reads the certificates anew, whether their files have changed or not. What can't be used is logged, and the
+    /// certificates from before stay in use.
+    pub fn reload_certificates(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload();
+        }
+    }
+
+    /// Whether the edge has its first configuration, holds a lease and is not told to end: whether it serves as it
+    /// should.
     pub fn is_ready(&self) -> bool {
-        self.state.zones.read().version() > 0 && self.holds_lease()
+        !*self.shutdown.borrow() && self.state.zones.read().version() > 0 && self.holds_lease()
     }
 
     /// Whether the edge may answer from its cache.

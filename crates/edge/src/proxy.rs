@@ -9,6 +9,7 @@ use crate::body::Reader;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
 use crate::intake::strip_tags;
+use crate::listen::Handshake;
 use crate::object::Standing;
 use crate::origin::{
     OriginClient, OriginRequest, RequestBody, RequestBodyError, RequestContent, ResponseBody, Scheme,
@@ -36,12 +37,14 @@ use zone::{HostName, Route, RouteRefusal};
 const LOOKS_MAX: usize = 8;
 
 /// Who sends requests on a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// The client's address, or that of the next proxy before this edge.
     pub(crate) address: SocketAddr,
-    /// Whether it speaks TLS.
+    /// Whether it speaks TLS, or stands for one that does.
     pub(crate) is_encrypted: bool,
+    /// What its handshake settled, if there was one.
+    pub(crate) handshake: Option<Arc<Handshake>>,
 }
 
 /// One connection's part in serving: the shared state, its worker's connections to origins, its peer.
@@ -126,6 +129,12 @@ impl Proxy {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", text));
         }
         let host = host_of(&request)?;
+        if self.peer.handshake.as_ref().is_some_and(|handshake| !handshake.covers(&host)) {
+            let text = format!(
+                "{host}: this connection was opened for another host, and its certificate does not name this one"
+            );
+            return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", text));
+        }
         if httpcache::has_passed(request.headers(), &self.state.via)
             || httpcache::via_hops(request.headers()) > VIA_HOPS_MAX
         {

@@ -60,6 +60,14 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Responses some of whose tags could not count; each is stored for a short time only.
     pub tags_ignored: AtomicU64,
+    /// Connections that could not be accepted, for want of file descriptors or memory.
+    pub accepts_failed: AtomicU64,
+    /// Connections closed at once because their client had too many.
+    pub turned_away: AtomicU64,
+    /// TLS handshakes that came to nothing.
+    pub handshakes_failed: AtomicU64,
+    /// HTTP/2 connections broken off because of too many frames that carry nothing.
+    pub flooded: AtomicU64,
     /// Clients let go because they took nothing of their answers.
     pub stalled: AtomicU64,
     /// Purge entries applied.

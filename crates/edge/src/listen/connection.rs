@@ -1,134 +1,204 @@
-//! One client's connection, from its first byte to its end.
+//! One client's connection, from its first byte to its end: what is spoken on it, and by whom.
 
-use super::ended;
-use super::guard::{Guarded, Notes, Patience, Refused};
+use super::certificates::{Certificate, Tls};
+use super::clients::Clients;
 use super::stall::StallBreaker;
-use crate::proxy::Proxy;
-use crate::respond::{AnswerBody, answer_refusal};
-use crate::state::Counters;
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body::{Body, Frame, SizeHint};
-use httpcache::HeadLimits;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
+use super::{http1, http2, proxy_protocol};
+use crate::origin::OriginClient;
+use crate::proxy::{Peer, Proxy};
+use crate::state::{Counters, State};
+use bytes::{Buf, Bytes};
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
+use zone::HostName;
 
-/// How many fields the parser takes without being told: only when it is told a number does each request cost it an
-/// allocation.
-const PARSED_FIELDS_MAX: usize = 100;
+/// How a client begins that speaks HTTP/2 without having been asked (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What connections of one worker have in common.
+pub(super) struct Worker {
+    pub(super) state: Arc<State>,
+    pub(super) client: OriginClient,
+    pub(super) tls: Option<Arc<Tls>>,
+    /// Places for handshakes under way.
+    pub(super) handshakes: Semaphore,
+    pub(super) down: watch::Receiver<bool>,
+}
+
+/// What a handshake settled.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    /// The host that the client named.
+    server_name: Option<HostName>,
+    certificate: Option<Arc<Certificate>>,
+}
+
+impl Handshake {
+    /// Whether requests for this host may come by the connection: a client that named a host gets to that one, and to
+    /// those that the certificate names too (RFC 9110 §7.4). One that named none gets to all.
+    pub(crate) fn covers(&self, host: &HostName) -> bool {
+        let Some(named) = &self.server_name else { return true };
+        named == host || self.certificate.as_ref().is_some_and(|certificate| certificate.covers(host))
+    }
+}
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(proxy: Proxy, stream: TcpStream, down: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    worker: Arc<Worker>,
+    clients: Arc<Clients>,
+    stream: TcpStream,
+    mut address: SocketAddr,
+    is_tls: bool,
+) {
     let _ = stream.set_nodelay(true);
-    http1(proxy, stream, down).await;
-}
-
-async fn http1<S>(proxy: Proxy, stream: S, mut down: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let config = &proxy.state.config;
-    let limits = HeadLimits {
-        head_bytes: config.head_bytes_max,
-        target_bytes: config.target_bytes_max,
-        fields: config.fields_max,
-    };
-    let patience = Patience { head: config.client_head_timeout, idle: config.client_idle_timeout };
-    let notes = Arc::new(Notes::new());
-    let stream = StallBreaker::new(stream, config.client_stall_timeout);
-    let stream = Guarded::new(stream, limits, patience, Arc::clone(&notes));
-    let (state, peer) = (&proxy.state, proxy.peer);
-    let service = service_fn(|request| {
-        let notes = Arc::clone(&notes);
-        async { Ok::<_, Infallible>(answer(&proxy, request, notes).await) }
-    });
-    // The guard has its own limits of time and, with one field fewer than the parser takes, of the head.
-    let mut parser = http1::Builder::new();
-    parser.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.head_bytes.max(64 * 1024));
-    if limits.fields >= PARSED_FIELDS_MAX {
-        parser.max_headers(limits.fields + 1);
-    }
-    let connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = &mut connection => outcome,
-        () = ended(&mut down) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let config = &worker.state.config;
+    let mut stream = StallBreaker::new(stream, Arc::clone(&worker.state));
+    if config.proxy_protocol_from.iter().any(|network| network.holds(address.ip())) {
+        let header = proxy_protocol::read(&mut stream);
+        match tokio::time::timeout(config.client_head_timeout, header).await {
+            Ok(Ok(told)) => address = told.unwrap_or(address),
+            Ok(Err(error)) => return debug!(%error, balancer = %address, "connection not served"),
+            Err(_) => return debug!(balancer = %address, "the header of the PROXY protocol took too long"),
         }
+    }
+    let Some(_entered) = clients.enter(address.ip()) else {
+        Counters::count(&worker.state.counters.turned_away);
+        return debug!(client = %address, "connection closed: the client has too many");
+    };
+    let outcome = match &worker.tls {
+        Some(tls) if is_tls => encrypted(&worker, tls, stream, address).await,
+        _ => plain(&worker, stream, address).await,
     };
     if let Err(error) = outcome {
-        let io = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
-            Counters::count(&state.counters.stalled);
-        }
-        debug!(%error, client = %peer.address, encrypted = peer.is_encrypted, "connection ended");
+        debug!(%error, client = %address, encrypted = is_tls, "connection ended");
     }
 }
 
-async fn answer(proxy: &Proxy, request: Request<Incoming>, notes: Arc<Notes>) -> Response<NotedBody> {
-    let response = match notes.refused(request.method()) {
-        Some(refused) => refuse(proxy, refused),
-        None => {
-            let response = proxy.handle(request).await;
-            match notes.broken() {
-                Some(refusal) => refuse(proxy, refusal.into()),
-                None => response,
-            }
-        }
+fn proxy(worker: &Worker, peer: Peer) -> Proxy {
+    Proxy { state: Arc::clone(&worker.state), client: worker.client.clone(), peer }
+}
+
+async fn plain(
+    worker: &Worker,
+    mut stream: StallBreaker<TcpStream>,
+    address: SocketAddr,
+) -> hyper::Result<()> {
+    let proxy = proxy(worker, Peer { address, is_encrypted: false, handshake: None });
+    let is_stalled = stream.is_waiting();
+    if !worker.state.config.plain_http2 {
+        return http1::serve(proxy, stream, is_stalled, worker.down.clone()).await;
+    }
+    let begin = beginning(&mut stream);
+    let Ok(Ok(begin)) = tokio::time::timeout(worker.state.config.client_head_timeout, begin).await else {
+        return Ok(());
     };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        notes.switch();
+    let is_http2 = begin == PREFACE;
+    let stream = Rewound { begin, stream };
+    if is_http2 {
+        http2::serve(proxy, stream, worker.down.clone()).await
+    } else {
+        http1::serve(proxy, stream, is_stalled, worker.down.clone()).await
     }
-    response.map(|body| NotedBody { body, notes })
 }
 
-fn refuse(proxy: &Proxy, refused: Refused) -> Response<AnswerBody> {
-    Counters::count(&proxy.state.counters.refused);
-    let mut response =
-        answer_refusal(&proxy.state, false, refused.status(), refused.name(), &refused.to_string());
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+/// Reads until it is clear whether the client speaks HTTP/2.
+async fn beginning(stream: &mut StallBreaker<TcpStream>) -> io::Result<Bytes> {
+    let mut begin = Vec::with_capacity(PREFACE.len());
+    while begin.len() < PREFACE.len() && PREFACE.starts_with(&begin) {
+        let mut limited = stream.take((PREFACE.len() - begin.len()) as u64);
+        if limited.read_buf(&mut begin).await? == 0 {
+            break;
+        }
+    }
+    Ok(begin.into())
 }
 
-/// The body of an answer, whose end is noted.
-struct NotedBody {
-    body: AnswerBody,
-    notes: Arc<Notes>,
+async fn encrypted(
+    worker: &Worker,
+    tls: &Tls,
+    stream: StallBreaker<TcpStream>,
+    address: SocketAddr,
+) -> hyper::Result<()> {
+    let is_stalled = stream.is_waiting();
+    let handshake = async {
+        let _place = worker.handshakes.acquire().await;
+        TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream).await
+    };
+    let failure = match tokio::time::timeout(tls.settings.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => {
+            let session = stream.get_ref().1;
+            let certificate = tls.certificate(session.server_name());
+            let server_name = session.server_name().and_then(|name| HostName::parse(name).ok());
+            let is_http2 = session.alpn_protocol() == Some(b"h2");
+            let handshake = Handshake { server_name, certificate };
+            let handshake = Some(Arc::new(handshake));
+            let proxy = proxy(worker, Peer { address, is_encrypted: true, handshake });
+            return if is_http2 {
+                http2::serve(proxy, stream, worker.down.clone()).await
+            } else {
+                http1::serve(proxy, stream, is_stalled, worker.down.clone()).await
+            };
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long".to_owned(),
+    };
+    Counters::count(&worker.state.counters.handshakes_failed);
+    debug!(reason = failure, client = %address, "TLS handshake failed");
+    Ok(())
 }
 
-impl Body for NotedBody {
-    type Data = Bytes;
-    type Error = <AnswerBody as Body>::Error;
+/// A stream with what was read of it in front again.
+struct Rewound<S> {
+    begin: Bytes,
+    stream: S,
+}
 
-    fn poll_frame(
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.begin.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let length = self.begin.len().min(buffer.remaining());
+        buffer.put_slice(&self.begin[..length]);
+        self.begin.advance(length);
+        Poll::Ready(Ok(()))
     }
 }
 
-impl Drop for NotedBody {
-    fn drop(&mut self) {
-        self.notes.answered();
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

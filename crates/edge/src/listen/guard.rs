@@ -4,7 +4,6 @@
 //! request that no client can send, and that [`Notes`] explain, so that the refusal is answered in its turn, after the
 //! answers to what came before it. Nothing comes after it.
 
-use super::stall::StallBreaker;
 use http::{Method, StatusCode};
 use httpcache::{FramingRefusal, HeadLimits, Requests};
 use std::io;
@@ -120,7 +119,9 @@ pub(super) struct Patience {
 
 /// A client's connection, read through the rule.
 pub(super) struct Guarded<S> {
-    stream: StallBreaker<S>,
+    stream: S,
+    /// Whether the client has not taken what was last written.
+    is_stalled: Arc<AtomicBool>,
     requests: Requests,
     notes: Arc<Notes>,
     /// Bytes that the parser has not got yet, empty most of the time.
@@ -157,13 +158,15 @@ enum Wait {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     pub(super) fn new(
-        stream: StallBreaker<S>,
+        stream: S,
+        is_stalled: Arc<AtomicBool>,
         limits: HeadLimits,
         patience: Patience,
         notes: Arc<Notes>,
     ) -> Self {
         Self {
             stream,
+            is_stalled,
             requests: Requests::new(limits),
             notes,
             held: Vec::new(),
@@ -277,7 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             ready!(self.poll_timer(cx, Wait::Next, limit));
             let now = Instant::now();
             let due = match self.notes.idle_since(self.requests.heads()) {
-                Some(since) if !self.stream.is_waiting() => since + limit,
+                Some(since) if !self.is_stalled.load(Ordering::Relaxed) => since + limit,
                 _ => now + limit,
             };
             match &mut self.timer {

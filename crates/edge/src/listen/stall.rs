@@ -1,8 +1,11 @@
 //! A client's connection that breaks when the client takes nothing for too long.
 
+use crate::state::{Counters, State};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -13,30 +16,34 @@ pub(super) struct StallBreaker<S> {
     wait_max: Duration,
     /// Made with the first write that has to wait, and set anew for each later one.
     timer: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
+    is_waiting: Arc<AtomicBool>,
+    state: Arc<State>,
 }
 
 impl<S> StallBreaker<S> {
-    pub(super) fn new(stream: S, wait_max: Duration) -> Self {
-        Self { stream, wait_max, timer: None, is_waiting: false }
+    pub(super) fn new(stream: S, state: Arc<State>) -> Self {
+        let wait_max = state.config.client_stall_timeout;
+        Self { stream, wait_max, timer: None, is_waiting: Arc::default(), state }
     }
 
-    /// Whether the client has not taken what was last written.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.is_waiting
+    /// Whether the client has not taken what was last written, to be asked from above.
+    pub(super) fn is_waiting(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_waiting)
     }
 
     fn limit<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.is_waiting = false;
+            self.is_waiting.store(false, Ordering::Relaxed);
             return written;
         }
         let wait_max = self.wait_max;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait_max)));
-        if !std::mem::replace(&mut self.is_waiting, true) {
+        if !self.is_waiting.swap(true, Ordering::Relaxed) {
             timer.as_mut().reset(Instant::now() + wait_max);
         }
-        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        ready!(timer.as_mut().poll(cx));
+        Counters::count(&self.state.counters.stalled);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

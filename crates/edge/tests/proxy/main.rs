@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod caching;
+mod connections;
 mod fencing;
 mod framing;
+mod http2;
 mod limits;
 mod origin_backup;
 mod origin_bad;
@@ -14,4 +16,5 @@ mod promise;
 mod purging;
 mod stale;
 mod storing;
+mod tls;
 mod world;

@@ -5,10 +5,12 @@
 mod client;
 mod control;
 mod origin;
+mod secure;
 
 pub(crate) use client::{Answer, Client, Pending};
 pub(crate) use control::Control;
 pub(crate) use origin::{Exchange, Origin};
+pub(crate) use secure::{Framed, Made, SecureClient, read};
 
 use edge::{Clocks, EdgeConfig, EdgeHandle};
 use feed::{ControlLink, InProcess};

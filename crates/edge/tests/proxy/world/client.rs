@@ -64,6 +64,13 @@ impl Client {
         Self { stream: TcpStream::connect(edge).await.unwrap(), unread: Vec::new() }
     }
 
+    /// Connects from an address of the loopback network.
+    pub(crate) async fn connect_from(address: [u8; 4], edge: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        Self { stream: socket.connect(edge).await.unwrap(), unread: Vec::new() }
+    }
+
     /// Sends a GET on a connection of its own.
     pub(crate) fn get(edge: SocketAddr, host: &str, path: &str, fields: &str) -> Pending {
         Self::request(edge, format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n").into_bytes())
@@ -166,6 +173,11 @@ impl Client {
                 return true;
             }
         }
+    }
+
+    /// Whether anything comes back.
+    pub(crate) async fn is_answered(&mut self) -> bool {
+        tokio::time::timeout(PATIENCE, self.more()).await.is_ok_and(|more| more)
     }
 
     /// Whether the edge closes the connection without another byte.

@@ -1,0 +1,131 @@
+//! HTTP/1.1 with a client.
+
+use super::ended;
+use super::guard::{Guarded, Notes, Patience, Refused};
+use crate::proxy::Proxy;
+use crate::respond::{AnswerBody, answer_refusal};
+use crate::state::Counters;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use httpcache::HeadLimits;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tracing::debug;
+
+/// The least that the parser wants for its buffer, in bytes.
+const PARSER_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How many fields the parser takes without being told: only when it is told a number does each request cost it an
+/// allocation.
+const PARSED_FIELDS_MAX: usize = 100;
+
+/// Serves a connection until it ends. `is_stalled` tells whether the client has not taken what was last written.
+pub(super) async fn serve<S>(
+    proxy: Proxy,
+    stream: S,
+    is_stalled: Arc<AtomicBool>,
+    mut down: watch::Receiver<bool>,
+) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let config = &proxy.state.config;
+    let limits = HeadLimits {
+        head_bytes: config.head_bytes_max,
+        target_bytes: config.target_bytes_max,
+        fields: config.fields_max,
+    };
+    let patience = Patience { head: config.client_head_timeout, idle: config.client_idle_timeout };
+    let notes = Arc::new(Notes::new());
+    let stream = Guarded::new(stream, is_stalled, limits, patience, Arc::clone(&notes));
+    let service = service_fn(|request| {
+        let notes = Arc::clone(&notes);
+        async { Ok::<_, Infallible>(answer(&proxy, request, notes).await) }
+    });
+    // The guard has its own limits of time and, with one field fewer than the parser takes, of the head.
+    let mut parser = http1::Builder::new();
+    parser
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(limits.head_bytes.max(PARSER_BUFFER_BYTES));
+    if limits.fields >= PARSED_FIELDS_MAX {
+        parser.max_headers(limits.fields + 1);
+    }
+    let connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        outcome = &mut connection => outcome,
+        () = ended(&mut down) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
+
+async fn answer(proxy: &Proxy, request: Request<Incoming>, notes: Arc<Notes>) -> Response<NotedBody> {
+    let response = match notes.refused(request.method()) {
+        Some(refused) => refuse(proxy, refused),
+        None => {
+            let response = proxy.handle(request).await;
+            match notes.broken() {
+                Some(refusal) => refuse(proxy, refusal.into()),
+                None => response,
+            }
+        }
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        notes.switch();
+    }
+    response.map(|body| NotedBody { body, notes })
+}
+
+fn refuse(proxy: &Proxy, refused: Refused) -> Response<AnswerBody> {
+    Counters::count(&proxy.state.counters.refused);
+    debug!(client = %proxy.peer.address, reason = refused.name(), "request refused");
+    let mut response =
+        answer_refusal(&proxy.state, false, refused.status(), refused.name(), &refused.to_string());
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The body of an answer, whose end is noted.
+struct NotedBody {
+    body: AnswerBody,
+    notes: Arc<Notes>,
+}
+
+impl Body for NotedBody {
+    type Data = Bytes;
+    type Error = <AnswerBody as Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for NotedBody {
+    fn drop(&mut self) {
+        self.notes.answered();
+    }
+}
