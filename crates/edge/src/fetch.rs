@@ -2,6 +2,7 @@
 
 use crate::body::Writer;
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
+use crate::groups::{GroupEvent, Grouping};
 use crate::intake::{TagsRead, read_tags, strip_tags, take_unshared, take_unshared_of_304};
 use crate::object::{Birth, NewObject, Object, Standing};
 use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody, Scheme};
@@ -10,7 +11,7 @@ use crate::state::{Counters, State};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
-use httpcache::{Freshness, NoStoreReason, Policy, Validators};
+use httpcache::{CACHE_GROUPS, Freshness, NoStoreReason, Policy, Validators};
 use purge::UrlKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) headers: HeaderMap,
     pub(crate) version: Version,
     pub(crate) client_scheme: Scheme,
+    /// The last event of groups before the fetch was sent.
+    pub(crate) group_event: GroupEvent,
 }
 
 /// What is stored, to be asked about with a conditional request.
@@ -63,7 +66,9 @@ impl Job {
             let found = state.shelf.find(self.url_key, &self.url, || &self.headers).await;
             if let Some(object) = found.object {
                 match object.standing(&state.ledger) {
-                    Standing::Clear if object.freshness.is_fresh((state.clocks.wall)()) => {
+                    Standing::Clear
+                        if object.freshness.is_fresh((state.clocks.wall)()) && !object.is_outdated() =>
+                    {
                         let sharing = Sharing::Everyone(found.key);
                         let source = ArrivalSource::Stored;
                         let unshared = HeaderMap::new();
@@ -209,6 +214,7 @@ impl Job {
             birth,
             tags,
             tags_ignored,
+            grouping: self.grouping(&headers),
             status: parts.status,
             freshness,
             headers,
@@ -234,7 +240,14 @@ impl Job {
             return false;
         }
         held.note_failure(now);
-        held.standing(&self.state.ledger) == Standing::Clear && held.freshness.may_serve_stale_on_error(now)
+        !held.is_outdated()
+            && held.standing(&self.state.ledger) == Standing::Clear
+            && held.freshness.may_serve_stale_on_error(now)
+    }
+
+    fn grouping(&self, headers: &HeaderMap) -> Option<Box<Grouping>> {
+        let groups = httpcache::groups(headers, &CACHE_GROUPS);
+        self.state.groups.grouping(&self.url, &groups, self.group_event)
     }
 
     /// What purges may not find by its tags is not fresh for long.
@@ -283,6 +296,7 @@ impl Job {
             birth: later(&base.object.birth, fetch_birth),
             tags: tags.unwrap_or_else(|_| base.object.tags.clone()),
             tags_ignored,
+            grouping: self.grouping(&headers),
             status,
             freshness,
             headers,

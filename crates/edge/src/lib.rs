@@ -13,6 +13,7 @@ mod config;
 mod fetch;
 mod flight;
 mod follow;
+mod groups;
 mod head;
 mod intake;
 mod lease;

@@ -1,6 +1,7 @@
 //! A stored response: its header, which purges and hits look at, and its content.
 
 use crate::body::Content;
+use crate::groups::{GroupEvent, Grouping};
 use crate::head::PackedHead;
 use http::{HeaderMap, StatusCode};
 use httpcache::Freshness;
@@ -30,6 +31,8 @@ pub(crate) struct Object {
     checked: AtomicU64,
     /// The highest `invalidate` that a walk found; 0 is none.
     invalidated: AtomicU64,
+    /// The groups that the origin gave it, if any.
+    grouping: Option<Box<Grouping>>,
     /// When a fetch that asked about it last failed, in milliseconds since 1970; 0 is never.
     failed_at_ms: AtomicU64,
     pub(crate) tags: Tags,
@@ -62,6 +65,7 @@ pub(crate) struct NewObject {
     pub(crate) birth: Birth,
     pub(crate) tags: Tags,
     pub(crate) tags_ignored: usize,
+    pub(crate) grouping: Option<Box<Grouping>>,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) freshness: Freshness,
@@ -76,6 +80,7 @@ impl Object {
             checked: AtomicU64::new(parts.birth.born.number()),
             birth: parts.birth,
             invalidated: AtomicU64::new(0),
+            grouping: parts.grouping,
             failed_at_ms: AtomicU64::new(0),
             tags: parts.tags,
             tags_ignored: parts.tags_ignored,
@@ -131,6 +136,16 @@ impl Object {
             0 => ledger.judge(self.subject(), self.birth.born, self.birth.born).verdict == Verdict::Clear,
             _ => self.birth.clock.has_nothing_after(self.birth.born),
         }
+    }
+
+    /// Whether an unsafe request made it stale, or what is in a group with it: never served unvalidated.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.grouping.as_ref().is_some_and(|grouping| grouping.is_outdated())
+    }
+
+    /// The last event of groups before its fetch was sent; before all events if it has no groups.
+    pub(crate) fn group_event(&self) -> GroupEvent {
+        self.grouping.as_ref().map_or(GroupEvent::FIRST, |grouping| grouping.since())
     }
 
     /// Takes note that a fetch that asked about it failed.

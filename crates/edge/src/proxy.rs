@@ -3,6 +3,7 @@
 //! The order is the purge protocol's: lease and `seen` ([`State::read`]), then objects, then fetches under way, then
 //! marks. Whoever can't be served by what this pass found looks again from the top, with a new reading.
 
+mod head_request;
 mod stale;
 
 use crate::body::Reader;
@@ -23,7 +24,7 @@ use crate::state::{Counters, State};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use httpcache::{CacheStatus, ForwardReason, Policy, VIA_HOPS_MAX};
+use httpcache::{CACHE_GROUP_INVALIDATION, CacheStatus, ForwardReason, Policy, VIA_HOPS_MAX};
 use hyper::body::Incoming;
 use purge::{UrlError, UrlKey};
 use std::net::SocketAddr;
@@ -182,6 +183,13 @@ impl Proxy {
             let status = StatusCode::GATEWAY_TIMEOUT;
             return Passed::Answered(answer_refusal(state, is_head, status, "only-if-cached", text));
         }
+        let base = match base {
+            // Without a purge and with a lease a HEAD can say all that there is to know.
+            Some(base) if is_head && forwarded.purged_by.is_none() => {
+                return self.send_head(asked, base, &reading, forwarded).await;
+            }
+            base => base,
+        };
         let unshared = found.unshared_until.is_some_and(|until| now < until);
         if unshared && reading.leased && (is_head || asked.request.headers().contains_key(header::RANGE)) {
             // Nothing will be stored of it, so that the whole need not be fetched for a part, or for a head.
@@ -273,6 +281,7 @@ impl Proxy {
             url_key: asked.url_key,
             key,
             headers: asked.headers().clone(),
+            group_event: self.state.groups.last(),
             version: asked.request.version(),
             client_scheme: Scheme::of_client(self.peer.is_encrypted),
         };
@@ -300,6 +309,9 @@ impl Proxy {
         // Whoever came before the fetch was sent reads nothing older than itself. The others need more.
         if !*before_sent && !may_share(&arrival.object, reading, &self.state.ledger) {
             return Err(Passed::LookAgain);
+        }
+        if !*before_sent && arrival.object.is_outdated() {
+            return Err(Passed::WaitForNext);
         }
         let selects = self.state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
         if key.is_some_and(|key| key != selects.key) || (key.is_none() && selects.varies) {
@@ -391,6 +403,7 @@ impl Proxy {
             .iter()
             .filter_map(|target| UrlKey::of_request(url.host().clone(), target).ok())
             .map(|target| self.state.shelf.url_key(&route.zone().id, &target));
+        self.state.groups.outdate(url, &httpcache::groups(response, &CACHE_GROUP_INVALIDATION));
         for key in keys.chain([url_key]) {
             self.state.flights.detach(key);
             self.state.shelf.remove(key);

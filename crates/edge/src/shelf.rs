@@ -280,6 +280,7 @@ mod tests {
                 birth: Birth { clock: self.ledger.clock(&zone), born: PurgeSeq::new(born) },
                 tags: Tags::read([tags.as_bytes()]).0,
                 tags_ignored: 0,
+                grouping: None,
                 status: StatusCode::OK,
                 freshness: Freshness::of_response(StatusCode::OK, &headers, now, now, &policy),
                 headers,

@@ -3,6 +3,7 @@
 use crate::clock::Clocks;
 use crate::config::EdgeConfig;
 use crate::flight::{Flights, Reading};
+use crate::groups::GroupMarks;
 use crate::lease::Lease;
 use crate::shelf::Shelf;
 use http::HeaderValue;
@@ -24,6 +25,7 @@ pub(crate) struct State {
     pub(crate) zones: RwLock<Arc<ZoneTable>>,
     pub(crate) shelf: Shelf,
     pub(crate) flights: Arc<Flights>,
+    pub(crate) groups: Arc<GroupMarks>,
     pub(crate) fetches: Semaphore,
     pub(crate) fenced_fetches: Semaphore,
     /// How much content is being stored right now, in bytes.
@@ -106,6 +108,7 @@ impl State {
             zones: RwLock::default(),
             shelf: Shelf::new(config.memory_bytes, config.object_bytes_max, random()?),
             flights: Flights::new(),
+            groups: GroupMarks::new(random()?),
             fetches: Semaphore::new(config.fetches_max),
             fenced_fetches: Semaphore::new(config.fenced_fetches_max),
             storing_bytes: AtomicU64::new(0),

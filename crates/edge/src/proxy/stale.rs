@@ -53,6 +53,9 @@ impl Proxy {
         reading: &Reading,
         now: SystemTime,
     ) -> Result<Passed, ForwardReason> {
+        if object.is_outdated() {
+            return Err(ForwardReason::Stale);
+        }
         let freshness = &object.freshness;
         let directives = self.directives(asked);
         match directives.accept(freshness, now) {
@@ -98,7 +101,8 @@ impl Proxy {
         let found = state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
         let object = found.object.filter(|object| object.standing(&state.ledger) == Standing::Clear)?;
         let now = (state.clocks.wall)();
-        if !object.freshness.is_fresh(now) && !object.freshness.may_serve_stale_on_error(now) {
+        let may_answer = object.freshness.is_fresh(now) || object.freshness.may_serve_stale_on_error(now);
+        if object.is_outdated() || !may_answer {
             return None;
         }
         let mut told = CacheStatus::forwarded(&state.config.name, forwarded.reason);

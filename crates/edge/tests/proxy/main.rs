@@ -6,6 +6,8 @@ mod caching;
 mod connections;
 mod fencing;
 mod framing;
+mod groups;
+mod head_requests;
 mod http2;
 mod limits;
 mod origin_backup;
