@@ -1,6 +1,7 @@
 //! What an operator sets for one edge.
 
 use crate::flight::FOLLOW_TIMEOUT;
+use crate::forwarded::ForwardedFields;
 use crate::listen::{Network, TlsSettings};
 use crate::origin::OriginTrust;
 use httpcache::Policy;
@@ -53,6 +54,8 @@ pub struct EdgeConfig {
     pub response_timeout: Duration,
     /// Which certificates of origins are accepted.
     pub origin_trust: OriginTrust,
+    /// What origins are told about clients.
+    pub forwarded: ForwardedFields,
     /// The largest head of a request, in bytes.
     pub head_bytes_max: usize,
     /// How many fields a request may have.
@@ -146,6 +149,7 @@ impl EdgeConfig {
             body_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(3600),
             origin_trust: OriginTrust::PublicAuthorities,
+            forwarded: ForwardedFields::default(),
             head_bytes_max: 64 * 1024,
             fields_max: 96,
             target_bytes_max: 8 * 1024,

@@ -155,6 +155,7 @@ impl Job {
     async fn request(&self, conditions: HeaderMap) -> Result<Response<ResponseBody>, FetchFailure> {
         let mut headers = self.headers.clone();
         httpcache::append_via(&mut headers, self.version, &self.state.via);
+        httpcache::append_cdn_loop(&mut headers, &self.state.via);
         headers.extend(conditions);
         let request = OriginRequest {
             method: http::Method::GET,

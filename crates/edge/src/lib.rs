@@ -13,6 +13,7 @@ mod config;
 mod fetch;
 mod flight;
 mod follow;
+mod forwarded;
 mod groups;
 mod head;
 mod intake;
@@ -29,6 +30,7 @@ mod sweep;
 
 pub use clock::Clocks;
 pub use config::{EdgeConfig, EdgeConfigError, TagHeaders};
+pub use forwarded::ForwardedFields;
 pub use httpcache::{OtherStatuses, Policy, SetCookie, Storing, WithoutFreshness};
 pub use listen::{
     CertificateError, CertificateFiles, EdgeHandle, Network, NetworkError, StartError, TlsSettings, start,

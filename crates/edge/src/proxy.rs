@@ -9,6 +9,7 @@ mod stale;
 use crate::body::Reader;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
+use crate::forwarded;
 use crate::intake::strip_tags;
 use crate::listen::Handshake;
 use crate::object::Standing;
@@ -64,22 +65,18 @@ struct Asked {
     policy: Arc<Policy>,
     url: UrlKey,
     url_key: ObjectKey,
-    /// See [`Asked::headers`].
+    /// See [`Proxy::headers_of`].
     headers: OnceLock<HeaderMap>,
 }
 
 impl Asked {
-    /// The client's fields without those of its hop and without its conditions. Made when first needed: most hits never
-    /// do.
-    fn headers(&self) -> &HeaderMap {
-        self.headers.get_or_init(|| {
-            let mut headers = httpcache::end_to_end(self.request.headers());
-            headers.remove(header::HOST);
-            headers.remove(header::CONTENT_LENGTH);
-            headers.remove(header::EXPECT);
-            strip_conditions(&mut headers);
-            headers
-        })
+    /// What the client wrote as the host, with its port.
+    fn host_text(&self) -> &str {
+        let field = || self.request.headers().get(header::HOST)?.to_str().ok();
+        match self.request.uri().authority() {
+            Some(authority) => authority.as_str(),
+            None => field().unwrap_or(self.url.host().as_str()),
+        }
     }
 }
 
@@ -161,11 +158,25 @@ impl Proxy {
         Ok(Asked { request, route, policy, url, url_key, headers: OnceLock::new() })
     }
 
+    /// The client's fields without those of its hop and without its conditions, and with what the origin is told of the
+    /// client. Made when first needed: most hits never do.
+    fn headers_of<'a>(&self, asked: &'a Asked) -> &'a HeaderMap {
+        asked.headers.get_or_init(|| {
+            let mut headers = httpcache::end_to_end(asked.request.headers());
+            headers.remove(header::HOST);
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::EXPECT);
+            strip_conditions(&mut headers);
+            forwarded::tell(&mut headers, &self.peer, asked.host_text(), &self.state.config.forwarded);
+            headers
+        })
+    }
+
     /// One pass over lease, `seen`, objects, fetches under way and marks.
     async fn look(&self, asked: &Asked, joins: Joins) -> Passed {
         let state = &self.state;
         let reading = state.read(&asked.route.zone().id);
-        let found = state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
+        let found = state.shelf.find(asked.url_key, &asked.url, || self.headers_of(asked)).await;
         let now = (state.clocks.wall)();
         let (forwarded, base) = if reading.leased {
             match self.judge(asked, &found, &reading, now) {
@@ -280,7 +291,7 @@ impl Proxy {
             url: asked.url.clone(),
             url_key: asked.url_key,
             key,
-            headers: asked.headers().clone(),
+            headers: self.headers_of(asked).clone(),
             group_event: self.state.groups.last(),
             version: asked.request.version(),
             client_scheme: Scheme::of_client(self.peer.is_encrypted),
@@ -313,7 +324,7 @@ impl Proxy {
         if !*before_sent && arrival.object.is_outdated() {
             return Err(Passed::WaitForNext);
         }
-        let selects = self.state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
+        let selects = self.state.shelf.find(asked.url_key, &asked.url, || self.headers_of(asked)).await;
         if key.is_some_and(|key| key != selects.key) || (key.is_none() && selects.varies) {
             return Err(Passed::LookAgain);
         }
@@ -355,7 +366,7 @@ impl Proxy {
         let Ok(_permit) = state.fetches.try_acquire() else {
             return answer_failure(state, method == Method::HEAD, FetchFailure::TooManyFetches);
         };
-        let headers = forwarded_headers(state, &asked);
+        let headers = self.passed_on_headers(&asked);
         let Asked { request: asked_request, route, url, url_key, .. } = asked;
         let uploading = Arc::new(Uploading::default());
         let mut request = OriginRequest {
@@ -394,6 +405,22 @@ impl Proxy {
             }
             Err(failure) => answer_failure(state, method == Method::HEAD, failure),
         }
+    }
+
+    /// The fields with which a request goes on to the origin that the cache has no part in.
+    fn passed_on_headers(&self, asked: &Asked) -> HeaderMap {
+        let mut headers = httpcache::end_to_end(asked.request.headers());
+        headers.remove(header::HOST);
+        headers.remove(header::EXPECT);
+        if matches!(*asked.request.method(), Method::GET | Method::HEAD) {
+            // After a purge the client's own copy is not to be confirmed either: it asks for bytes.
+            headers.remove(header::IF_NONE_MATCH);
+            headers.remove(header::IF_MODIFIED_SINCE);
+        }
+        forwarded::tell(&mut headers, &self.peer, asked.host_text(), &self.state.config.forwarded);
+        httpcache::append_via(&mut headers, asked.request.version(), &self.state.via);
+        httpcache::append_cdn_loop(&mut headers, &self.state.via);
+        headers
     }
 
     /// An unsafe method went through: what is stored for its target is not to be used (RFC 9111 §4.4).
@@ -481,20 +508,6 @@ fn host_of(request: &Request<Incoming>) -> Result<HostName, Refusal> {
         (None, None) => return Err(bad("the request has no Host field".into())),
     };
     HostName::parse(text).map_err(|error| bad(error.to_string()))
-}
-
-/// The fields with which a request goes on to the origin.
-fn forwarded_headers(state: &State, asked: &Asked) -> HeaderMap {
-    let mut headers = httpcache::end_to_end(asked.request.headers());
-    headers.remove(header::HOST);
-    headers.remove(header::EXPECT);
-    if matches!(*asked.request.method(), Method::GET | Method::HEAD) {
-        // After a purge the client's own copy is not to be confirmed either: it asks for bytes.
-        headers.remove(header::IF_NONE_MATCH);
-        headers.remove(header::IF_MODIFIED_SINCE);
-    }
-    httpcache::append_via(&mut headers, asked.request.version(), &state.via);
-    headers
 }
 
 /// The length of the whole content that this is, or is the head or a part of; 0 if the response does not tell.

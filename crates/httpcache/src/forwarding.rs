@@ -27,6 +27,9 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
+/// The field in which a content delivery network finds its own requests again (RFC 8586).
+const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+
 /// Fields that `Connection` may not take away, whatever it says: a client could otherwise make the cache, or the origin
 /// behind it, forget what the request is about and who sent it (RFC 9110 §7.6.1 forbids naming end-to-end fields there).
 const NEVER_NAMED: [&str; 17] = [
@@ -132,8 +135,23 @@ pub fn append_via(headers: &mut HeaderMap, received: Version, name: &ViaName) {
     headers.append(VIA, value.expect("a token is made of field characters"));
 }
 
-/// Has the message passed this cache before? Then sending it on would go in a circle: answer 508.
+/// Adds this cache to `CDN-Loop` (RFC 8586 §2). Unlike `Via`, it is a field that nobody on the way has a reason to drop.
+pub fn append_cdn_loop(headers: &mut HeaderMap, name: &ViaName) {
+    let value = HeaderValue::from_str(name.as_str());
+    headers.append(CDN_LOOP, value.expect("a token is made of field characters"));
+}
+
+/// Has the message passed this cache before, by `Via` or by `CDN-Loop`? Then sending it on would go in a circle: answer
+/// 508.
 pub fn has_passed(headers: &HeaderMap, name: &ViaName) -> bool {
+    let looped = field::elements(headers, &CDN_LOOP).any(|info| {
+        let id = info.split(|b| *b == b';').next().unwrap_or_default();
+        id.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes())
+    });
+    looped || has_passed_via(headers, name)
+}
+
+fn has_passed_via(headers: &HeaderMap, name: &ViaName) -> bool {
     field::elements(headers, &VIA).any(|hop| {
         let mut words = hop.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
         words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(name.as_str().as_bytes()))
@@ -178,6 +196,12 @@ mod tests {
         assert!(has_passed(&message, &name));
         assert!(has_passed(&headers("via: 1.1 a, HTTP/1.1  Edge-1 (x)"), &name));
         assert!(!has_passed(&headers("via: 1.1 edge-10, edge-1"), &name));
+        let mut message = headers("cdn-loop: other.example; a=\"edge-1, edge-1\", fast");
+        assert!(!has_passed(&message, &name));
+        append_cdn_loop(&mut message, &name);
+        assert!(has_passed(&message, &name));
+        assert!(has_passed(&headers("cdn-loop: a, Edge-1 ; x=1, b"), &name));
+        assert!(!has_passed(&headers("cdn-loop: edge-10, a; edge-1"), &name));
         let many = "via: 1.1 a\n".repeat(VIA_HOPS_MAX + 5);
         assert_eq!(via_hops(&headers(&many)), VIA_HOPS_MAX + 1);
         for bad in ["", "a b", "a:80", "é", &"a".repeat(129)] {

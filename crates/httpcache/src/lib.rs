@@ -33,7 +33,8 @@ pub use cache_status::{CacheStatus, DETAIL_BYTES_MAX, ForwardReason, KEY_BYTES_M
 pub use conditional::{Precondition, evaluate, not_modified_headers};
 pub use content_range::{ContentRange, range_value};
 pub use forwarding::{
-    VIA_HOPS_MAX, ViaName, ViaNameError, append_via, end_to_end, has_passed, strip_hop_by_hop, via_hops,
+    VIA_HOPS_MAX, ViaName, ViaNameError, append_cdn_loop, append_via, end_to_end, has_passed,
+    strip_hop_by_hop, via_hops,
 };
 pub use framing::{
     Checked, FramingRefusal, HeadLimits, METHOD_BYTES_MAX, Requests, Responses, TRAILER_BYTES_MAX,

@@ -98,7 +98,7 @@ impl Proxy {
         if !reading.leased {
             return None;
         }
-        let found = state.shelf.find(asked.url_key, &asked.url, || asked.headers()).await;
+        let found = state.shelf.find(asked.url_key, &asked.url, || self.headers_of(asked)).await;
         let object = found.object.filter(|object| object.standing(&state.ledger) == Standing::Clear)?;
         let now = (state.clocks.wall)();
         let may_answer = object.freshness.is_fresh(now) || object.freshness.may_serve_stale_on_error(now);

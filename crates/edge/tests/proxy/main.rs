@@ -5,6 +5,7 @@
 mod caching;
 mod connections;
 mod fencing;
+mod forwarding;
 mod framing;
 mod groups;
 mod head_requests;
