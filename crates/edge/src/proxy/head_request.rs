@@ -4,7 +4,7 @@
 //! A HEAD never raises born, so that it says nothing against a purge: the renewed header starts with the old born and is
 //! held against every mark since. Nor does it end what an unsafe request made stale.
 
-use super::{Asked, Passed, Proxy, forwarded_headers, pass_back};
+use super::{Asked, Passed, Proxy, pass_back};
 use crate::fetch::Base;
 use crate::flight::{FetchFailure, Reading};
 use crate::intake::{read_tags, strip_tags, take_unshared};
@@ -34,7 +34,7 @@ impl Proxy {
                 let request = OriginRequest {
                     method: Method::HEAD,
                     path_and_query: asked.url.path_and_query().to_owned(),
-                    headers: forwarded_headers(state, asked),
+                    headers: self.passed_on_headers(asked),
                     content: RequestContent::Nothing,
                     client_scheme: Scheme::of_client(self.peer.is_encrypted),
                     upgrade: false,
@@ -84,7 +84,7 @@ impl Proxy {
         let config = &self.state.config;
         let read = read_tags(&config.tag_headers, headers);
         strip_tags(&config.tag_headers, &mut fields);
-        let (policy, request) = (&asked.policy, asked.headers());
+        let (policy, request) = (&asked.policy, self.headers_of(asked));
         let may_store = httpcache::may_store(&Method::GET, request, object.status, &fields, policy).is_ok();
         let now = (self.state.clocks.wall)();
         let mut freshness = Freshness::of_response(object.status, &fields, request_time, now, policy);
