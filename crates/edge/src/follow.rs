@@ -221,7 +221,7 @@ impl Follower {
             }
             ToEdge::Zones { version, zones } => {
                 debug!(version, zones = zones.len(), "configuration");
-                *self.state.zones.write() = Arc::new(ZoneTable::new(version, zones));
+                self.state.zones.replace(ZoneTable::new(version, zones));
             }
         }
         Ok(None)

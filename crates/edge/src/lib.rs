@@ -24,6 +24,7 @@ mod origin;
 mod prefetch;
 mod proxy;
 mod respond;
+mod routes;
 mod shelf;
 mod state;
 mod sweep;

@@ -94,7 +94,7 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
         let work = async move {
             let client = OriginClient::new(Arc::clone(&state), origin_tls);
             let handshakes = Semaphore::new(tls.as_ref().map_or(0, |tls| tls.settings.handshakes_max));
-            let worker = Worker { state, client, tls, handshakes, down };
+            let worker = Worker { state, client, routes: Arc::default(), tls, handshakes, down };
             accept::serve(Arc::new(worker), clients, sockets).await;
         };
         threads.push(thread(format!("edge-{index}"), move || runtime.block_on(work))?);

@@ -233,7 +233,8 @@ async fn fetch(
     // Nobody's address: the edge itself asks, as by the scheme of the URL.
     let is_encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
     let peer = Peer { address: (Ipv4Addr::LOCALHOST, 0).into(), is_encrypted, handshake: None };
-    let proxy = Proxy { state: Arc::clone(state), client: shared.client.clone(), peer };
+    let proxy =
+        Proxy { state: Arc::clone(state), client: shared.client.clone(), routes: Arc::default(), peer };
     let service = service_fn(|request| async { Ok::<_, Infallible>(proxy.handle(request).await) });
     let served = server::Builder::new().keep_alive(false).serve_connection(TokioIo::new(far), service);
     let ask = async {

@@ -20,6 +20,7 @@ use crate::origin::{
 use crate::respond::{
     AnswerBody, Forwarded, Told, answer, answer_failure, answer_object, answer_refusal, told_arrival,
 };
+use crate::routes::{Routed, Routes};
 use crate::shelf::{Found, ObjectKey};
 use crate::state::{Counters, State};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
@@ -54,13 +55,15 @@ pub(crate) struct Peer {
 pub(crate) struct Proxy {
     pub(crate) state: Arc<State>,
     pub(crate) client: OriginClient,
+    /// What its worker remembers of hosts.
+    pub(crate) routes: Arc<Routes>,
     pub(crate) peer: Peer,
 }
 
 /// A request that has a domain, a policy and a key.
 struct Asked {
     request: Request<Incoming>,
-    route: Route,
+    routed: Arc<Routed>,
     /// What the operator decided for this URL.
     policy: Arc<Policy>,
     url: UrlKey,
@@ -126,36 +129,50 @@ impl Proxy {
             let text = format!("a cache does not answer {}", request.method());
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", text));
         }
-        let host = host_of(&request)?;
-        if self.peer.handshake.as_ref().is_some_and(|handshake| !handshake.covers(&host)) {
-            let text = format!(
-                "{host}: this connection was opened for another host, and its certificate does not name this one"
-            );
-            return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", text));
-        }
+        let text = host_text(&request)?;
         if httpcache::has_passed(request.headers(), &self.state.via)
             || httpcache::via_hops(request.headers()) > VIA_HOPS_MAX
         {
             let text = "the request came back to this edge: the domain's origin points at the network itself";
             return Err(Refusal::new(StatusCode::LOOP_DETECTED, "loop", text));
         }
-        let route = self.state.zones.read().route(&host);
-        let route = route.map_err(|refusal| {
+        let routed = match self.routes.recall(&self.state, text) {
+            Some(routed) => self.check_direction(&routed.host).map(|()| routed)?,
+            None => self.find_route(text)?,
+        };
+        let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let url = UrlKey::of_request(routed.host.clone(), target).map_err(|error| match error {
+            UrlError::TooLong(_) => Refusal::new(StatusCode::URI_TOO_LONG, "url-too-long", error.to_string()),
+            _ => Refusal::new(StatusCode::BAD_REQUEST, "bad-url", error.to_string()),
+        })?;
+        let url_key = self.state.shelf.url_key(&routed.route.zone().id, &url);
+        let policy = Arc::clone(&self.state.policy);
+        Ok(Asked { request, routed, policy, url, url_key, headers: OnceLock::new() })
+    }
+
+    /// Refuses what came over a connection that was opened for another host.
+    fn check_direction(&self, host: &HostName) -> Result<(), Refusal> {
+        if self.peer.handshake.as_ref().is_none_or(|handshake| handshake.covers(host)) {
+            return Ok(());
+        }
+        let text = format!(
+            "{host}: this connection was opened for another host, and its certificate does not name this one"
+        );
+        Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", text))
+    }
+
+    /// What answers for a host that the worker does not remember.
+    fn find_route(&self, text: &str) -> Result<Arc<Routed>, Refusal> {
+        let host = HostName::parse(text).map_err(|error| bad_host(error.to_string()))?;
+        self.check_direction(&host)?;
+        self.routes.find(&self.state, text, &host).map_err(|refusal| {
             let (status, name) = match refusal {
                 RouteRefusal::UnknownHost => (StatusCode::NOT_FOUND, "unknown-host"),
                 RouteRefusal::ZonePaused => (StatusCode::SERVICE_UNAVAILABLE, "zone-paused"),
                 RouteRefusal::DomainOffline => (StatusCode::SERVICE_UNAVAILABLE, "domain-offline"),
             };
             Refusal::new(status, name, format!("{host}: {refusal}"))
-        })?;
-        let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let url = UrlKey::of_request(host, target).map_err(|error| match error {
-            UrlError::TooLong(_) => Refusal::new(StatusCode::URI_TOO_LONG, "url-too-long", error.to_string()),
-            _ => Refusal::new(StatusCode::BAD_REQUEST, "bad-url", error.to_string()),
-        })?;
-        let url_key = self.state.shelf.url_key(&route.zone().id, &url);
-        let policy = Arc::clone(&self.state.policy);
-        Ok(Asked { request, route, policy, url, url_key, headers: OnceLock::new() })
+        })
     }
 
     /// The client's fields without those of its hop and without its conditions, and with what the origin is told of the
@@ -175,7 +192,7 @@ impl Proxy {
     /// One pass over lease, `seen`, objects, fetches under way and marks.
     async fn look(&self, asked: &Asked, joins: Joins) -> Passed {
         let state = &self.state;
-        let reading = state.read(&asked.route.zone().id);
+        let reading = state.read_by(&asked.routed.clock, &asked.routed.route.zone().id);
         let found = state.shelf.find(asked.url_key, &asked.url, || self.headers_of(asked)).await;
         let now = (state.clocks.wall)();
         let (forwarded, base) = if reading.leased {
@@ -286,7 +303,7 @@ impl Proxy {
         let job = Job {
             state: Arc::clone(&self.state),
             client: self.client.clone(),
-            route: asked.route.clone(),
+            route: asked.routed.route.clone(),
             policy: Arc::clone(&asked.policy),
             url: asked.url.clone(),
             url_key: asked.url_key,
@@ -367,7 +384,7 @@ impl Proxy {
             return answer_failure(state, method == Method::HEAD, FetchFailure::TooManyFetches);
         };
         let headers = self.passed_on_headers(&asked);
-        let Asked { request: asked_request, route, url, url_key, .. } = asked;
+        let Asked { request: asked_request, routed, url, url_key, .. } = asked;
         let uploading = Arc::new(Uploading::default());
         let mut request = OriginRequest {
             method: method.clone(),
@@ -377,7 +394,7 @@ impl Proxy {
             client_scheme: Scheme::of_client(self.peer.is_encrypted),
             upgrade: false,
         };
-        let origin = &route.domain().origin;
+        let origin = &routed.route.domain().origin;
         let sent = if asked_request.body().is_end_stream() {
             self.client.send(origin, request).await
         } else {
@@ -395,7 +412,7 @@ impl Proxy {
         match sent {
             Ok(response) => {
                 if httpcache::invalidates(&method, response.status()) {
-                    self.invalidate(&route, &url, url_key, response.headers());
+                    self.invalidate(&routed.route, &url, url_key, response.headers());
                 }
                 if reason == ForwardReason::Bypass && whole_length(&response) > state.config.object_bytes_max
                 {
@@ -490,24 +507,24 @@ impl Refusal {
 }
 
 /// The host asked for: of an absolute request target, or else of the one `Host` field (RFC 9112 §3.2).
-fn host_of(request: &Request<Incoming>) -> Result<HostName, Refusal> {
-    let bad = |text: String| Refusal::new(StatusCode::BAD_REQUEST, "bad-host", text);
+fn host_text(request: &Request<Incoming>) -> Result<&str, Refusal> {
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
-        return Err(bad("the request has more than one Host field".into()));
+        return Err(bad_host("the request has more than one Host field".into()));
     }
-    let text = match (request.uri().authority(), field) {
-        (Some(authority), _) => authority.as_str(),
-        (None, Some(field)) => field.to_str().map_err(|_| bad("the Host field is no host name".into()))?,
+    match (request.uri().authority(), field) {
+        (Some(authority), _) => Ok(authority.as_str()),
+        (None, Some(field)) => field.to_str().map_err(|_| bad_host("the Host field is no host name".into())),
         (None, None) if request.version() == Version::HTTP_10 => {
-            return Err(bad(
-                "this edge serves many hosts: an HTTP/1.0 request needs a Host field, too".into()
-            ));
+            Err(bad_host("this edge serves many hosts: an HTTP/1.0 request needs a Host field, too".into()))
         }
-        (None, None) => return Err(bad("the request has no Host field".into())),
-    };
-    HostName::parse(text).map_err(|error| bad(error.to_string()))
+        (None, None) => Err(bad_host("the request has no Host field".into())),
+    }
+}
+
+fn bad_host(text: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad-host", text)
 }
 
 /// The length of the whole content that this is, or is the head or a part of; 0 if the response does not tell.

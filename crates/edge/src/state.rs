@@ -5,16 +5,16 @@ use crate::config::EdgeConfig;
 use crate::flight::{Flights, Reading};
 use crate::groups::GroupMarks;
 use crate::lease::Lease;
+use crate::routes::Zones;
 use crate::shelf::Shelf;
 use http::HeaderValue;
 use httpcache::{Policy, ViaName};
-use parking_lot::RwLock;
-use purge::Ledger;
+use purge::{Ledger, ZoneClock};
 use ring::rand::SecureRandom;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
-use zone::{ZoneId, ZoneTable};
+use zone::ZoneId;
 
 /// One edge's state.
 pub(crate) struct State {
@@ -22,7 +22,7 @@ pub(crate) struct State {
     pub(crate) clocks: Clocks,
     pub(crate) ledger: Ledger,
     pub(crate) lease: Lease,
-    pub(crate) zones: RwLock<Arc<ZoneTable>>,
+    pub(crate) zones: Zones,
     pub(crate) shelf: Shelf,
     pub(crate) flights: Arc<Flights>,
     pub(crate) groups: Arc<GroupMarks>,
@@ -105,7 +105,7 @@ impl State {
         Ok(Self {
             ledger: Ledger::new(random()?),
             lease: Lease::default(),
-            zones: RwLock::default(),
+            zones: Zones::default(),
             shelf: Shelf::new(config.memory_bytes, config.object_bytes_max, random()?),
             flights: Flights::new(),
             groups: GroupMarks::new(random()?),
@@ -127,6 +127,15 @@ impl State {
     pub(crate) fn read(&self, zone: &ZoneId) -> Reading {
         let leased = self.lease.holds((self.clocks.boot)());
         let clock = self.ledger.clock(zone);
+        let seen = self.ledger.applied();
+        Reading { leased, clock, seen }
+    }
+
+    /// The same by a clock of the zone that was obtained before, unless it is retired by now: that it is not is as good
+    /// as to obtain it anew.
+    pub(crate) fn read_by(&self, clock: &Arc<ZoneClock>, zone: &ZoneId) -> Reading {
+        let leased = self.lease.holds((self.clocks.boot)());
+        let clock = if clock.is_retired() { self.ledger.clock(zone) } else { Arc::clone(clock) };
         let seen = self.ledger.applied();
         Reading { leased, clock, seen }
     }

@@ -6,6 +6,7 @@ use super::stall::StallBreaker;
 use super::{http1, http2, proxy_protocol};
 use crate::origin::OriginClient;
 use crate::proxy::{Peer, Proxy};
+use crate::routes::Routes;
 use crate::state::{Counters, State};
 use bytes::{Buf, Bytes};
 use std::io;
@@ -27,6 +28,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Worker {
     pub(super) state: Arc<State>,
     pub(super) client: OriginClient,
+    pub(super) routes: Arc<Routes>,
     pub(super) tls: Option<Arc<Tls>>,
     /// Places for handshakes under way.
     pub(super) handshakes: Semaphore,
@@ -83,7 +85,12 @@ pub(super) async fn serve(
 }
 
 fn proxy(worker: &Worker, peer: Peer) -> Proxy {
-    Proxy { state: Arc::clone(&worker.state), client: worker.client.clone(), peer }
+    Proxy {
+        state: Arc::clone(&worker.state),
+        client: worker.client.clone(),
+        routes: Arc::clone(&worker.routes),
+        peer,
+    }
 }
 
 async fn plain(

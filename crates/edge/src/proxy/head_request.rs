@@ -39,7 +39,7 @@ impl Proxy {
                     client_scheme: Scheme::of_client(self.peer.is_encrypted),
                     upgrade: false,
                 };
-                self.client.send(&asked.route.domain().origin, request).await
+                self.client.send(&asked.routed.route.domain().origin, request).await
             }
             Err(_) => Err(FetchFailure::TooManyFetches),
         };
