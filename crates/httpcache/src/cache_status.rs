@@ -156,6 +156,12 @@ fn is_sf_token(text: &str) -> bool {
 /// RFC 9651 §3.3.3: visible ASCII and spaces, with quotes and backslashes escaped.
 fn push_sf_string(quoted: &mut String, text: &str, bytes_max: usize) {
     quoted.push('"');
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+    if is_plain {
+        quoted.push_str(&text[..text.len().min(bytes_max)]);
+        quoted.push('"');
+        return;
+    }
     for character in text.chars().take(bytes_max) {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),

@@ -94,7 +94,7 @@ impl Proxy {
         status: Option<StatusCode>,
     ) -> Option<Response<AnswerBody>> {
         let state = &self.state;
-        let reading = state.read(&asked.route.zone().id);
+        let reading = state.read_by(&asked.routed.clock, &asked.routed.route.zone().id);
         if !reading.leased {
             return None;
         }
