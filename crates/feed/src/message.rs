@@ -87,6 +87,9 @@ pub struct Grant {
     pub head: PurgeSeq,
     /// The oldest entry the log still has; an edge that lacks older ones must jump.
     pub first_retained: PurgeSeq,
+    /// The version of the configuration at that moment. An edge that jumps needs one at least as new: the entries it
+    /// passes over may be those that go with a change of cache keys.
+    pub config_version: u64,
     /// How long the lease is.
     pub lease: Duration,
 }

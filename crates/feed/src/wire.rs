@@ -4,8 +4,9 @@ use crate::{EdgeToControl, Grant, Hello, Ping, Prefetch, Prefetched, ToEdge};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use purge::{CacheTag, Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
-use zone::{Domain, HostName, Origin, OriginProtocol, Zone, ZoneId};
+use zone::{CacheConfig, Domain, HostName, Origin, OriginProtocol, Scheme, Zone, ZoneCaching, ZoneId};
 
 /// The longest message, in bytes.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -44,7 +45,7 @@ enum WireEdgeToControl {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum WireToEdge {
     Entries { epoch: u64, entries: Vec<WireEntry> },
-    Grant { nonce: u64, epoch: u64, head: u64, first_retained: u64, lease_ms: u64 },
+    Grant { nonce: u64, epoch: u64, head: u64, first_retained: u64, config_version: u64, lease_ms: u64 },
     NotMember { nonce: u64 },
     Prefetch { epoch: u64, head: u64, headers: Vec<(String, String)>, urls: Vec<WirePrefetch> },
     Zones { version: u64, zones: Vec<WireZone> },
@@ -77,10 +78,18 @@ struct WireEntry {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum WireScope {
     All,
+    Keys { config_version: u64 },
     Host(String),
     Prefix { host: String, path: String },
-    Url { host: String, path_and_query: String },
+    Url { scheme: Option<WireScheme>, host: String, path_and_query: String },
     Tag { tag: String, host: Option<String> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WireScheme {
+    Http,
+    Https,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,6 +99,17 @@ struct WireZone {
     name: String,
     paused: bool,
     domains: Vec<WireDomain>,
+    caching: Option<WireCaching>,
+}
+
+/// Left out where nothing was ever decided.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireCaching {
+    /// [`CacheConfig::to_document`].
+    document: String,
+    keys_version: u64,
+    keys_seq: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -115,13 +135,13 @@ enum WireProtocol {
 
 /// A message that can be framed.
 pub(crate) trait Message: Sized {
-    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error>;
+    fn to_json(&self) -> Result<Vec<u8>, WireError>;
     fn of_json(bytes: &[u8]) -> Result<Self, WireError>;
 }
 
 /// Puts the length in front.
 pub(crate) fn frame<M: Message>(message: &M) -> Result<Bytes, WireError> {
-    let json = message.to_json().map_err(WireError::Malformed)?;
+    let json = message.to_json()?;
     if json.len() > FRAME_BYTES_MAX {
         return Err(WireError::TooLong(json.len()));
     }
@@ -155,8 +175,8 @@ fn host(text: &str) -> Result<HostName, WireError> {
 }
 
 impl Message for EdgeToControl {
-    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&match self {
+    fn to_json(&self) -> Result<Vec<u8>, WireError> {
+        let wire = match self {
             Self::Hello(hello) => WireEdgeToControl::Hello {
                 member: hello.member.to_string(),
                 edge_name: hello.edge_name.clone(),
@@ -180,7 +200,8 @@ impl Message for EdgeToControl {
                     .collect(),
             },
             Self::Leave => WireEdgeToControl::Leave,
-        })
+        };
+        serde_json::to_vec(&wire).map_err(WireError::Malformed)
     }
 
     fn of_json(bytes: &[u8]) -> Result<Self, WireError> {
@@ -213,8 +234,8 @@ impl Message for EdgeToControl {
 }
 
 impl Message for ToEdge {
-    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&match self {
+    fn to_json(&self) -> Result<Vec<u8>, WireError> {
+        let wire = match self {
             Self::Entries { epoch, entries } => WireToEdge::Entries {
                 epoch: epoch.number(),
                 entries: entries.iter().map(entry_to_wire).collect(),
@@ -224,6 +245,7 @@ impl Message for ToEdge {
                 epoch: grant.epoch.number(),
                 head: grant.head.number(),
                 first_retained: grant.first_retained.number(),
+                config_version: grant.config_version,
                 lease_ms: u64::try_from(grant.lease.as_millis()).unwrap_or(u64::MAX),
             },
             Self::NotMember { nonce } => WireToEdge::NotMember { nonce: *nonce },
@@ -234,9 +256,11 @@ impl Message for ToEdge {
                 urls: urls.iter().map(|one| WirePrefetch { task: one.task, url: one.url.clone() }).collect(),
             },
             Self::Zones { version, zones } => {
-                WireToEdge::Zones { version: *version, zones: zones.iter().map(zone_to_wire).collect() }
+                let zones = zones.iter().map(zone_to_wire).collect::<Result<_, _>>()?;
+                WireToEdge::Zones { version: *version, zones }
             }
-        })
+        };
+        serde_json::to_vec(&wire).map_err(WireError::Malformed)
     }
 
     fn of_json(bytes: &[u8]) -> Result<Self, WireError> {
@@ -245,13 +269,16 @@ impl Message for ToEdge {
                 epoch: Epoch::new(epoch),
                 entries: entries.into_iter().map(entry_of_wire).collect::<Result<_, _>>()?,
             },
-            WireToEdge::Grant { nonce, epoch, head, first_retained, lease_ms } => Self::Grant(Grant {
-                nonce,
-                epoch: Epoch::new(epoch),
-                head: PurgeSeq::new(head),
-                first_retained: PurgeSeq::new(first_retained),
-                lease: Duration::from_millis(lease_ms),
-            }),
+            WireToEdge::Grant { nonce, epoch, head, first_retained, config_version, lease_ms } => {
+                Self::Grant(Grant {
+                    nonce,
+                    epoch: Epoch::new(epoch),
+                    head: PurgeSeq::new(head),
+                    first_retained: PurgeSeq::new(first_retained),
+                    config_version,
+                    lease: Duration::from_millis(lease_ms),
+                })
+            }
             WireToEdge::NotMember { nonce } => Self::NotMember { nonce },
             WireToEdge::Prefetch { epoch, head, headers, urls } => Self::Prefetch {
                 epoch: Epoch::new(epoch),
@@ -269,12 +296,18 @@ impl Message for ToEdge {
 fn entry_to_wire(entry: &LogEntry) -> WireEntry {
     let scope = match &entry.entry.scope {
         Scope::All => WireScope::All,
+        Scope::Keys { config_version } => WireScope::Keys { config_version: *config_version },
         Scope::Host(host) => WireScope::Host(host.to_string()),
         Scope::Prefix(prefix) => {
             WireScope::Prefix { host: prefix.host().to_string(), path: prefix.path().to_owned() }
         }
         Scope::Url(url) => {
-            WireScope::Url { host: url.host().to_string(), path_and_query: url.path_and_query().to_owned() }
+            let scheme = url.scheme().map(|scheme| match scheme {
+                Scheme::Http => WireScheme::Http,
+                Scheme::Https => WireScheme::Https,
+            });
+            let (host, path_and_query) = (url.host().to_string(), url.path_and_query().to_owned());
+            WireScope::Url { scheme, host, path_and_query }
         }
         Scope::Tag { tag, host } => {
             WireScope::Tag { tag: tag.as_str().to_owned(), host: host.as_ref().map(ToString::to_string) }
@@ -291,13 +324,19 @@ fn entry_to_wire(entry: &LogEntry) -> WireEntry {
 fn entry_of_wire(wire: WireEntry) -> Result<LogEntry, WireError> {
     let scope = match wire.scope {
         WireScope::All => Scope::All,
+        WireScope::Keys { config_version } => Scope::Keys { config_version },
         WireScope::Host(name) => Scope::Host(host(&name)?),
         WireScope::Prefix { host: name, path } => Scope::Prefix(
             UrlPrefix::from_normalised(host(&name)?, &path).map_err(|error| bad("prefix")(&error))?,
         ),
-        WireScope::Url { host: name, path_and_query } => Scope::Url(
-            UrlKey::from_normalised(host(&name)?, &path_and_query).map_err(|error| bad("URL")(&error))?,
-        ),
+        WireScope::Url { scheme, host: name, path_and_query } => {
+            let url = UrlKey::from_normalised(host(&name)?, &path_and_query);
+            let scheme = scheme.map(|scheme| match scheme {
+                WireScheme::Http => Scheme::Http,
+                WireScheme::Https => Scheme::Https,
+            });
+            Scope::Url(url.map_err(|error| bad("URL")(&error))?.with_scheme(scheme))
+        }
         WireScope::Tag { tag, host: name } => Scope::Tag {
             tag: CacheTag::parse(&tag).map_err(|error| bad("cache tag")(&error))?,
             host: name.as_deref().map(host).transpose()?,
@@ -308,7 +347,7 @@ fn entry_of_wire(wire: WireEntry) -> Result<LogEntry, WireError> {
     Ok(LogEntry { seq: PurgeSeq::new(wire.seq), entry: Entry { zone, scope, method } })
 }
 
-fn zone_to_wire(zone: &Zone) -> WireZone {
+fn zone_to_wire(zone: &Zone) -> Result<WireZone, WireError> {
     let domains = zone.domains.iter().map(|domain| WireDomain {
         name: domain.name.to_string(),
         online: domain.online,
@@ -323,12 +362,21 @@ fn zone_to_wire(zone: &Zone) -> WireZone {
         https_port: domain.origin.https_port,
         host_header: domain.origin.host_header.clone(),
     });
-    WireZone {
+    let caching = (zone.caching != ZoneCaching::default())
+        .then(|| {
+            let document =
+                zone.caching.config.to_document().map_err(|error| bad("cache settings")(&error))?;
+            let ZoneCaching { keys_version, keys_seq, .. } = zone.caching;
+            Ok::<_, WireError>(WireCaching { document, keys_version, keys_seq })
+        })
+        .transpose()?;
+    Ok(WireZone {
         id: zone.id.to_string(),
         name: zone.name.to_string(),
         paused: zone.paused,
         domains: domains.collect(),
-    }
+        caching,
+    })
 }
 
 fn zone_of_wire(wire: WireZone) -> Result<Zone, WireError> {
@@ -355,6 +403,14 @@ fn zone_of_wire(wire: WireZone) -> Result<Zone, WireError> {
         name: host(&wire.name)?,
         paused: wire.paused,
         domains: wire.domains.into_iter().map(domain).collect::<Result<_, WireError>>()?,
+        caching: match wire.caching {
+            None => ZoneCaching::default(),
+            Some(WireCaching { document, keys_version, keys_seq }) => {
+                let config =
+                    CacheConfig::from_document(&document).map_err(|error| bad("cache settings")(&error))?;
+                ZoneCaching { config: Arc::new(config), keys_version, keys_seq }
+            }
+        },
     })
 }
 
@@ -380,9 +436,13 @@ mod tests {
         let zone = ZoneId::parse("zone-2noz78a8ev6k").unwrap();
         let scopes = [
             Scope::All,
+            Scope::Keys { config_version: 4 },
             Scope::Host(name("www.a.test")),
             Scope::Prefix(UrlPrefix::new(name("www.a.test"), "/img/").unwrap()),
             Scope::Url(UrlKey::of_request(name("www.a.test"), "/a?b=c").unwrap()),
+            Scope::Url(
+                UrlKey::of_request(name("www.a.test"), "/a").unwrap().with_scheme(Some(Scheme::Https)),
+            ),
             Scope::Tag { tag: CacheTag::parse("news").unwrap(), host: None },
             Scope::Tag { tag: CacheTag::parse("news").unwrap(), host: Some(name("www.a.test")) },
         ];
@@ -400,6 +460,7 @@ mod tests {
             epoch: Epoch::new(1),
             head: PurgeSeq::new(6),
             first_retained: PurgeSeq::new(1),
+            config_version: 3,
             lease: Duration::from_secs(5),
         }));
         round_trip(ToEdge::NotMember { nonce: 9 });
@@ -412,9 +473,21 @@ mod tests {
             host_header: "www.a.test:81".into(),
         };
         let domains = vec![Domain { name: name("www.a.test"), origin, online: true }];
+        let mut config = CacheConfig::default();
+        config.site.keying.ignores_case = true;
+        let caching = ZoneCaching { config: Arc::new(config), keys_version: 3, keys_seq: 6 };
         round_trip(ToEdge::Zones {
             version: 3,
-            zones: vec![Zone { id: zone, name: name("a.test"), paused: true, domains }],
+            zones: vec![
+                Zone {
+                    id: zone.clone(),
+                    name: name("a.test"),
+                    paused: true,
+                    domains,
+                    caching: ZoneCaching::default(),
+                },
+                Zone { id: zone, name: name("b.test"), paused: false, domains: Vec::new(), caching },
+            ],
         });
         round_trip(EdgeToControl::Hello(Hello {
             member: MemberId::from_random([7; 16]),

@@ -64,6 +64,7 @@ async fn messages_arrive_in_order_both_ways(feed: impl Feed, mut links: mpsc::Re
         epoch: Epoch::new(7),
         head: PurgeSeq::new(256),
         first_retained: PurgeSeq::new(1),
+        config_version: 1,
         lease: Duration::from_secs(5),
     });
     control.send(entries(256)).await.unwrap();

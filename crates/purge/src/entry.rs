@@ -87,6 +87,12 @@ impl Method {
 pub enum Scope {
     /// Every object of the zone.
     All,
+    /// Every object of the zone, since its cache keys are made anew from this version of the configuration on. An edge
+    /// changes to that configuration and applies the entry at once, neither without the other.
+    Keys {
+        /// The version.
+        config_version: u64,
+    },
     /// Every object of one host.
     Host(HostName),
     /// Every object whose path lies under a directory of one host.

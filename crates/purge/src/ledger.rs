@@ -390,14 +390,14 @@ impl Ledger {
 
     fn mark(&self, clock: &ZoneClock, entry: &Entry, seq: u64) {
         let (kind, key) = match &entry.scope {
-            Scope::All => (Kind::All, clock.key(Kind::All, None, "")),
+            Scope::All | Scope::Keys { .. } => (Kind::All, clock.key(Kind::All, None, "")),
             Scope::Host(host) => (Kind::Host, clock.key(Kind::Host, Some(host), "")),
             Scope::Prefix(prefix) => {
                 let depth = prefix.path().bytes().filter(|byte| *byte == b'/').count();
                 clock.prefix_depths.fetch_or(depth_bit(depth), Ordering::Release);
                 (Kind::Prefix, clock.key(Kind::Prefix, Some(prefix.host()), prefix.path()))
             }
-            Scope::Url(url) => (Kind::Url, clock.key(Kind::Url, Some(url.host()), url.path_and_query())),
+            Scope::Url(url) => (Kind::Url, clock.url_key(url)),
             Scope::Tag { tag, host: None } => (Kind::Tag, clock.key(Kind::Tag, None, tag.as_str())),
             Scope::Tag { tag, host } => {
                 (Kind::HostTag, clock.key(Kind::HostTag, host.as_ref(), tag.as_str()))
@@ -424,7 +424,7 @@ impl Ledger {
             newest.merge(self.look_up(clock.key(Kind::Host, host, "")));
         }
         if kinds & Kind::Url.flag() != 0 {
-            newest.merge(self.look_up(clock.key(Kind::Url, host, url.path_and_query())));
+            newest.merge(self.look_up(clock.url_key(url)));
         }
         if kinds & Kind::Prefix.flag() != 0 {
             let depths = clock.prefix_depths.load(Ordering::Acquire);
@@ -489,6 +489,15 @@ impl ZoneClock {
             hasher.write(&[0]);
         }
         hasher
+    }
+
+    fn url_key(&self, url: &UrlKey) -> MarkKey {
+        let mut hasher = self.hasher_of(Kind::Url, Some(url.host()));
+        // A path begins with a slash, and no scheme does.
+        if let Some(scheme) = url.scheme() {
+            hasher.write(scheme.as_str().as_bytes());
+        }
+        key_of(hasher, url.path_and_query())
     }
 
     fn key(&self, kind: Kind, host: Option<&HostName>, rest: &str) -> MarkKey {

@@ -31,4 +31,4 @@ pub use tag::{
     Tags, TooManyTags, is_tag,
 };
 pub use target::{PurgeType, Target, TargetError};
-pub use url::{TARGET_BYTES_MAX, URL_BYTES_MAX, UrlError, UrlKey, UrlPrefix};
+pub use url::{TARGET_BYTES_MAX, URL_BYTES_MAX, UrlError, UrlKey, UrlPrefix, UrlTarget};

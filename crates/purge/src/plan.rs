@@ -4,10 +4,11 @@
 //! lies in a zone to which its host belongs. Does not know quotas, and asks the caller to whom a host belongs.
 
 use crate::target::parse_host;
-use crate::{Entry, Method, PurgeType, Scope, TARGET_BYTES_MAX, Target, TargetError};
+use crate::{Entry, Method, PurgeType, Scope, TARGET_BYTES_MAX, Target, TargetError, UrlTarget};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use zone::{HostName, ZoneId};
+use std::sync::Arc;
+use zone::{CacheConfig, HostName, Scheme, ZoneId};
 
 /// The most log entries that one call may become.
 pub const ENTRIES_PER_JOB_MAX: usize = 10_000;
@@ -133,9 +134,11 @@ impl fmt::Display for FailureReason {
 }
 
 /// Plans one call. `zone_of` tells the zone that a host belongs to: being a domain of it, or lying under its name.
+/// `caching_of` tells the cache settings in force there: a target becomes the keys under which they have it stored.
 pub fn plan(
     request: &PlanRequest<'_>,
     zone_of: impl Fn(&HostName) -> Option<ZoneId>,
+    caching_of: impl Fn(&ZoneId) -> Arc<CacheConfig>,
 ) -> Result<PurgePlan, PlanError> {
     if request.purge_type == PurgeType::All {
         return plan_all(request);
@@ -151,7 +154,7 @@ pub fn plan(
     if request.purge_type == PurgeType::CacheTag {
         plan_tags(request, targets, zone_of)
     } else {
-        plan_hosted(request, targets, zone_of)
+        plan_hosted(request, targets, zone_of, caching_of)
     }
 }
 
@@ -197,29 +200,54 @@ fn plan_hosted(
     request: &PlanRequest<'_>,
     targets: Vec<(Target, &str)>,
     zone_of: impl Fn(&HostName) -> Option<ZoneId>,
+    caching_of: impl Fn(&ZoneId) -> Arc<CacheConfig>,
 ) -> Result<PurgePlan, PlanError> {
     let mut tasks = Vec::new();
     let mut foreign = Vec::new();
+    let mut planned = HashSet::new();
+    let mut entry_count = 0;
     for (target, text) in targets {
         let host = target.host().cloned();
-        let scope = match target {
-            Target::Url(url) => Scope::Url(url),
-            Target::Prefix(prefix) => Scope::Prefix(prefix),
-            Target::Host(host) => Scope::Host(host),
-            Target::Tag(tag) => Scope::Tag { tag, host: None },
-        };
         let Some((host, zone)) = host.and_then(|host| zone_of(&host).map(|zone| (host, zone))) else {
             foreign.push(text.to_owned());
             continue;
         };
-        tasks.push(PlannedTask {
-            zone: zone.clone(),
-            target: text.to_owned(),
-            hosts: vec![host],
-            entries: vec![Entry { zone, scope, method: request.method }],
-        });
+        let scopes = scopes(target, &caching_of(&zone));
+        // Two URLs that the zone keeps under one key are one target.
+        if !planned.insert(scopes.clone()) {
+            continue;
+        }
+        entry_count += scopes.len();
+        let entry = |scope| Entry { zone: zone.clone(), scope, method: request.method };
+        let entries = scopes.into_iter().map(entry).collect();
+        tasks.push(PlannedTask { zone: zone.clone(), target: text.to_owned(), hosts: vec![host], entries });
+    }
+    if entry_count > ENTRIES_PER_JOB_MAX {
+        return Err(PlanError::TooManyEntries(entry_count));
     }
     finish(tasks, foreign)
+}
+
+/// What a target matches under a zone's settings; at least one scope.
+fn scopes(target: Target, caching: &CacheConfig) -> Vec<Scope> {
+    match target {
+        Target::Url(UrlTarget { scheme, url }) => {
+            let key = |scheme| url.keyed(scheme, &caching.effective(&url.facts(scheme)).keying);
+            let own = key(scheme);
+            // Keys without a scheme are those of both; but a rule may tell the two apart.
+            let others = Scheme::EVERY.into_iter().map(key);
+            let others: Vec<_> = others.filter(|other| other.scheme().is_none() && *other != own).collect();
+            std::iter::once(own).chain(others).map(Scope::Url).collect()
+        }
+        Target::Prefix(prefix) => {
+            // Which of the URLs below are kept without regard to case is for rules to say: both forms are purged.
+            let folded = caching.ignores_case_somewhere().then(|| prefix.folded());
+            let folded = folded.filter(|folded| *folded != prefix);
+            std::iter::once(prefix).chain(folded).map(Scope::Prefix).collect()
+        }
+        Target::Host(host) => vec![Scope::Host(host)],
+        Target::Tag(tag) => vec![Scope::Tag { tag, host: None }],
+    }
 }
 
 fn plan_tags(
@@ -329,6 +357,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zone::{Action, Branch, Condition, KeyChange, QueryKey, Rule};
 
     const A: &str = "zone-aaaaaaaaaaaa";
     const B: &str = "zone-bbbbbbbbbbbb";
@@ -355,6 +384,16 @@ mod tests {
         targets: &[&str],
         domains: &[&str],
     ) -> Result<PurgePlan, PlanError> {
+        plan_with(&Arc::default(), zones, purge_type, targets, domains)
+    }
+
+    fn plan_with(
+        caching: &Arc<CacheConfig>,
+        zones: ZoneChoice,
+        purge_type: PurgeType,
+        targets: &[&str],
+        domains: &[&str],
+    ) -> Result<PurgePlan, PlanError> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let (targets, tag_domains) = (owned(targets), owned(domains));
         let request = PlanRequest {
@@ -364,13 +403,14 @@ mod tests {
             targets: &targets,
             tag_domains: &tag_domains,
         };
-        plan(&request, zone_of)
+        plan(&request, zone_of, |_| Arc::clone(caching))
     }
 
     /// A plan on one line per task: zone's letter, target, hosts, scopes; then what failed.
     fn drawn(plan: &PurgePlan) -> Vec<String> {
         let scope = |entry: &Entry| match &entry.scope {
             Scope::All => "all".to_owned(),
+            Scope::Keys { .. } => "keys".to_owned(),
             Scope::Host(host) => format!("host {host}"),
             Scope::Prefix(prefix) => format!("{prefix:?}"),
             Scope::Url(url) => format!("{url:?}"),
@@ -437,6 +477,56 @@ mod tests {
         for ((zones, purge_type, targets, domains), expected) in cases {
             let plan = plan_of(zones.clone(), *purge_type, targets, domains).unwrap();
             assert_eq!(drawn(&plan), *expected, "{targets:?}");
+        }
+    }
+
+    #[test]
+    fn targets_become_the_keys_in_force() {
+        let rule = |condition: &str, change: KeyChange| Rule {
+            id: String::new(),
+            name: String::new(),
+            notes: Vec::new(),
+            enabled: true,
+            branch: Branch {
+                condition: Condition::parse(condition).unwrap(),
+                actions: vec![Action::CacheKey(change)],
+                sub_rules: Vec::new(),
+            },
+        };
+        let mut caching = CacheConfig::default();
+        caching.site.keying.query = QueryKey::Ignored;
+        caching.rules = vec![
+            rule(
+                "${http.request.uri.path} in ['/Fold/*']",
+                KeyChange { ignores_case: Some(true), ..KeyChange::default() },
+            ),
+            rule(
+                "${http.request.uri.path} in ['/both/*']",
+                KeyChange { has_scheme: Some(true), ..KeyChange::default() },
+            ),
+            rule(
+                "${http.request.full_uri} in ['https://a.test/tls/*']",
+                KeyChange { query: Some(QueryKey::Whole), ..KeyChange::default() },
+            ),
+        ];
+        let caching = Arc::new(caching);
+        let cases: &[(PurgeType, &[&str], &[&str])] = &[
+            (PurgeType::Url, &["http://a.test/X?b", "https://a.test/X?c"], &["a.test/X"]),
+            (PurgeType::Url, &["http://a.test/Fold/X?b"], &["a.test/fold/x"]),
+            (
+                PurgeType::Url,
+                &["http://a.test/both/x", "https://a.test/both/x?y"],
+                &["http://a.test/both/x", "https://a.test/both/x"],
+            ),
+            (PurgeType::Url, &["https://a.test/tls/x?y"], &["a.test/tls/x?y a.test/tls/x"]),
+            (PurgeType::Prefix, &["http://a.test/Fold/"], &["a.test/Fold/* a.test/fold/*"]),
+            (PurgeType::Prefix, &["http://a.test/fold/"], &["a.test/fold/*"]),
+        ];
+        for (purge_type, targets, expected) in cases {
+            let plan = plan_with(&caching, zone_a(), *purge_type, targets, &[]).unwrap();
+            let scopes: Vec<_> =
+                drawn(&plan).iter().map(|task| task.split("] ").nth(1).unwrap().to_owned()).collect();
+            assert_eq!(scopes, *expected, "{targets:?}");
         }
     }
 

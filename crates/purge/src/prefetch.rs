@@ -5,7 +5,7 @@
 //! that. Does not know to whom a host belongs, nor quotas.
 
 use crate::plan::{distinct_targets_of, foreign_failure, refuse_all_foreign};
-use crate::{Failure, PlanError, PurgeType, Target, ZoneChoice};
+use crate::{Failure, PlanError, PurgeType, Target, UrlTarget, ZoneChoice};
 use zone::{HostName, ZoneId};
 
 /// How many request fields one prefetch may carry.
@@ -141,7 +141,7 @@ pub fn plan_prefetch(
     let mut tasks = Vec::new();
     let mut foreign = Vec::new();
     for (target, text) in distinct_targets_of(PurgeType::Url, targets)? {
-        let Target::Url(url) = target else { continue };
+        let Target::Url(UrlTarget { url, .. }) = target else { continue };
         let zone = zone_of(url.host()).filter(|zone| match zones {
             ZoneChoice::One { id, .. } => id == zone,
             ZoneChoice::Every => true,

@@ -2,7 +2,7 @@
 //!
 //! Owns the rules of teo-api §5.2 (which method) and §5.3 (target formats). Does not know to whom a host belongs.
 
-use crate::{CacheTag, CacheTagError, Method, TARGET_BYTES_MAX, UrlError, UrlKey, UrlPrefix};
+use crate::{CacheTag, CacheTagError, Method, TARGET_BYTES_MAX, UrlError, UrlPrefix, UrlTarget};
 use zone::{HostName, HostNameError};
 
 /// What kind of targets a purge has (API field `Type`).
@@ -24,7 +24,7 @@ pub enum PurgeType {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Of `purge_url`.
-    Url(UrlKey),
+    Url(UrlTarget),
     /// Of `purge_prefix`.
     Prefix(UrlPrefix),
     /// Of `purge_host`.
@@ -94,7 +94,7 @@ impl Target {
     /// Parses one target of a purge of `purge_type`.
     pub fn parse(purge_type: PurgeType, text: &str) -> Result<Self, TargetError> {
         match purge_type {
-            PurgeType::Url => Ok(Self::Url(UrlKey::parse_target(text)?)),
+            PurgeType::Url => Ok(Self::Url(UrlTarget::parse(text)?)),
             PurgeType::Prefix => Ok(Self::Prefix(UrlPrefix::parse_target(text)?)),
             PurgeType::Host => parse_host(text).map(Self::Host),
             PurgeType::CacheTag => {
@@ -108,7 +108,7 @@ impl Target {
     /// The host that the target names; none for a tag.
     pub fn host(&self) -> Option<&HostName> {
         match self {
-            Self::Url(url) => Some(url.host()),
+            Self::Url(target) => Some(target.url.host()),
             Self::Prefix(prefix) => Some(prefix.host()),
             Self::Host(host) => Some(host),
             Self::Tag(_) => None,

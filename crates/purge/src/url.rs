@@ -1,12 +1,14 @@
 //! URLs in the one normalised form in which purges and lookups compare them.
 //!
 //! Owns [`UrlKey`] and [`UrlPrefix`]. Invariant: whatever way one was made, its text is normalised, so that comparing
-//! is comparing bytes. Requests and targets go through the same function. Knows no zones' cache key settings.
+//! is comparing bytes. Requests and targets go through the same functions: [`zone::normalise`], then
+//! [`UrlKey::keyed`], which makes of a URL what the zone's settings have in the cache key. Those depend on nothing but
+//! the URL, so that a purge finds from a URL alone what a lookup stored for it.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use zone::{HostName, HostNameError};
+use zone::{HostName, HostNameError, Scheme, UrlFacts, UrlKeying};
 
 /// The longest normalised URL, in bytes, host included.
 pub const URL_BYTES_MAX: usize = 8192;
@@ -16,12 +18,23 @@ pub const TARGET_BYTES_MAX: usize = 4096;
 
 const _: () = assert!(TARGET_BYTES_MAX <= URL_BYTES_MAX);
 
-/// The URL part of a cache key: host, path and query, normalised; no scheme, no port, no fragment.
+/// The URL part of a cache key: host, path and query, normalised; no port, no fragment, and a scheme only where the
+/// zone's settings say so.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UrlKey {
+    scheme: Option<Scheme>,
     host: HostName,
     /// Begins with `/`; holds the query, with its `?`, when there is one.
     path_and_query: Arc<str>,
+}
+
+/// A target of `purge_url`: a URL with its scheme.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UrlTarget {
+    /// The scheme, which counts where keys hold one.
+    pub scheme: Scheme,
+    /// The URL as it would be asked for.
+    pub url: UrlKey,
 }
 
 /// A directory of one host. With a closing slash it matches itself and all below; without, also the path of exactly
@@ -75,20 +88,58 @@ impl UrlKey {
     pub fn of_request(host: HostName, path_and_query: &str) -> Result<Self, UrlError> {
         let path_and_query = normalise(path_and_query)?;
         within_url_max(&host, &path_and_query)?;
-        Ok(Self { host, path_and_query: path_and_query.into() })
-    }
-
-    /// Parses a target of `purge_url`: `http://host/path?query`.
-    pub fn parse_target(text: &str) -> Result<Self, UrlError> {
-        let (host, path_and_query) = parse_target(text)?;
-        Ok(Self { host, path_and_query: path_and_query.into() })
+        Ok(Self { scheme: None, host, path_and_query: path_and_query.into() })
     }
 
     /// Takes back a key from its parts as [`UrlKey::host`] and [`UrlKey::path_and_query`] gave them, at a boundary
-    /// (log, feed, disk). Refuses a path in any other than the normalised form.
+    /// (log, feed, disk); its scheme, if it has one, is put in by [`UrlKey::with_scheme`]. Refuses a path in any other
+    /// than the normalised form.
     pub fn from_normalised(host: HostName, path_and_query: &str) -> Result<Self, UrlError> {
         check_normalised(&host, path_and_query)?;
-        Ok(Self { host, path_and_query: path_and_query.into() })
+        Ok(Self { scheme: None, host, path_and_query: path_and_query.into() })
+    }
+
+    /// The same with this scheme in the key.
+    pub fn with_scheme(self, scheme: Option<Scheme>) -> Self {
+        Self { scheme, ..self }
+    }
+
+    /// What a URL that is asked for by `scheme` has in its cache key where keys are made like this.
+    pub fn keyed(&self, scheme: Scheme, keying: &UrlKeying) -> Self {
+        if *keying == UrlKeying::DEFAULT {
+            return self.clone();
+        }
+        let folded = if keying.ignores_case {
+            zone::fold_case(&self.path_and_query)
+        } else {
+            Cow::Borrowed(&*self.path_and_query)
+        };
+        let (path, query) = match folded.split_once('?') {
+            Some((path, query)) => (path, keying.query.filter(query, keying.ignores_case)),
+            None => (&*folded, None),
+        };
+        let path_and_query = match query {
+            Some(query)
+                if path.len() + 1 + query.len() == self.path_and_query.len()
+                    && folded == *self.path_and_query =>
+            {
+                Arc::clone(&self.path_and_query)
+            }
+            Some(query) => format!("{path}?{query}").into(),
+            None => path.into(),
+        };
+        let scheme = keying.has_scheme.then_some(scheme);
+        Self { scheme, host: self.host.clone(), path_and_query }
+    }
+
+    /// What conditions of rules look at when the URL is asked for by `scheme`.
+    pub fn facts(&self, scheme: Scheme) -> UrlFacts<'_> {
+        UrlFacts { scheme, host: self.host.as_str(), path_and_query: &self.path_and_query }
+    }
+
+    /// The scheme, where keys hold one.
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.scheme
     }
 
     /// The host.
@@ -96,7 +147,7 @@ impl UrlKey {
         &self.host
     }
 
-    /// The normalised path with the query, as it is sent to the origin.
+    /// The normalised path with the query.
     pub fn path_and_query(&self) -> &str {
         &self.path_and_query
     }
@@ -104,6 +155,14 @@ impl UrlKey {
     /// The normalised path alone.
     pub fn path(&self) -> &str {
         self.path_and_query.split_once('?').map_or(&*self.path_and_query, |(path, _)| path)
+    }
+}
+
+impl UrlTarget {
+    /// Parses `http://host/path?query`.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let (scheme, host, path_and_query) = parse_target(text)?;
+        Ok(Self { scheme, url: UrlKey { scheme: None, host, path_and_query: path_and_query.into() } })
     }
 }
 
@@ -120,7 +179,7 @@ impl UrlPrefix {
 
     /// Parses a target of `purge_prefix`: `http://host/dir/`. Without a path it is the whole host.
     pub fn parse_target(text: &str) -> Result<Self, UrlError> {
-        let (host, path) = parse_target(text)?;
+        let (_, host, path) = parse_target(text)?;
         if path.contains('?') {
             return Err(UrlError::Query);
         }
@@ -147,6 +206,11 @@ impl UrlPrefix {
         &self.path
     }
 
+    /// The same directory as it lies in keys without regard to case.
+    pub fn folded(&self) -> Self {
+        Self { host: self.host.clone(), path: zone::fold_case(&self.path).into() }
+    }
+
     /// Whether `url` lies in this directory: `/test/` matches itself and all below; `/test` matches `/test` and
     /// `/test/…`, not `/testing`; `/` matches the whole host.
     pub fn matches(&self, url: &UrlKey) -> bool {
@@ -158,8 +222,8 @@ impl UrlPrefix {
     }
 }
 
-/// Splits a target into its host and its normalised path and query.
-fn parse_target(text: &str) -> Result<(HostName, String), UrlError> {
+/// Splits a target into its scheme, its host and its normalised path and query.
+fn parse_target(text: &str) -> Result<(Scheme, HostName, String), UrlError> {
     if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
         return Err(UrlError::OuterSpace);
     }
@@ -167,9 +231,8 @@ fn parse_target(text: &str) -> Result<(HostName, String), UrlError> {
         return Err(UrlError::Control);
     }
     let (scheme, rest) = text.split_once("://").ok_or(UrlError::NoScheme)?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(UrlError::NoScheme);
-    }
+    let known = Scheme::EVERY.into_iter().find(|known| scheme.eq_ignore_ascii_case(known.as_str()));
+    let known = known.ok_or(UrlError::NoScheme)?;
     let (authority, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
         return Err(UrlError::UserInfo);
@@ -183,7 +246,7 @@ fn parse_target(text: &str) -> Result<(HostName, String), UrlError> {
     if bytes > TARGET_BYTES_MAX {
         return Err(UrlError::TargetTooLong(bytes));
     }
-    Ok((HostName::parse(authority)?, path_and_query))
+    Ok((known, HostName::parse(authority)?, path_and_query))
 }
 
 fn within_url_max(host: &HostName, path_and_query: &str) -> Result<(), UrlError> {
@@ -201,121 +264,16 @@ fn check_normalised(host: &HostName, path_and_query: &str) -> Result<(), UrlErro
     }
 }
 
-/// The one form of a path with its query (RFC 3986 §6.2.2): unreserved characters plain, everything that a URI can't
-/// hold percent-encoded, hex digits in upper case, reserved characters as they came, no `.` and `..` segments in the
-/// path. A `%` without two hex digits stays.
-///
-/// Normalising twice changes nothing more.
+/// The one form of a path with its query: see [`zone::normalise`].
 fn normalise(path_and_query: &str) -> Result<Cow<'_, str>, UrlError> {
-    if !path_and_query.starts_with('/') {
-        return Err(UrlError::NoSlash);
-    }
-    let (path, query) = match path_and_query.find('?') {
-        Some(at) => path_and_query.split_at(at),
-        None => (path_and_query, ""),
-    };
-    let plain = path_and_query.bytes().all(|byte| byte != b'%' && may_stand_in_uri(byte));
-    if plain && !path.contains("/.") {
-        return Ok(Cow::Borrowed(path_and_query));
-    }
-    let mut normalised = without_dot_segments(&with_percents_normalised(path));
-    normalised.push_str(&with_percents_normalised(query));
-    Ok(Cow::Owned(normalised))
-}
-
-fn with_percents_normalised(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = String::with_capacity(text.len() + text.len() / 4);
-    // How many more hex digits would complete an escape with a `%` that came without two of them: decoding one right
-    // there would make an escape out of what was none, and normalising again would give something else.
-    let mut lone_percent_lacks = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        let byte = bytes[at];
-        match escaped_byte(&bytes[at..]) {
-            Some(value) => {
-                let completes_lone = lone_percent_lacks > 0 && value.is_ascii_hexdigit();
-                if is_unreserved(value) && !completes_lone {
-                    out.push(char::from(value));
-                } else {
-                    push_escaped(&mut out, value);
-                }
-                lone_percent_lacks = 0;
-                at += 3;
-            }
-            None => {
-                lone_percent_lacks = match byte {
-                    b'%' => 2,
-                    _ if byte.is_ascii_hexdigit() && lone_percent_lacks == 2 => 1,
-                    _ => 0,
-                };
-                if may_stand_in_uri(byte) {
-                    out.push(char::from(byte));
-                } else {
-                    push_escaped(&mut out, byte);
-                }
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
-/// The byte that `%XX` at the beginning of `bytes` stands for.
-fn escaped_byte(bytes: &[u8]) -> Option<u8> {
-    let [b'%', high, low, ..] = bytes else { return None };
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
-}
-
-fn push_escaped(out: &mut String, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    out.push('%');
-    out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-    out.push(char::from(DIGITS[usize::from(byte & 15)]));
-}
-
-/// RFC 3986 §2.3.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-/// Unreserved, reserved (RFC 3986 §2.2), or `%`. `#` would begin a fragment, which no request has.
-fn may_stand_in_uri(byte: u8) -> bool {
-    is_unreserved(byte)
-        || matches!(byte, b':' | b'/' | b'?' | b'[' | b']' | b'@' | b'%')
-        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
-}
-
-/// RFC 3986 §5.2.4 for a path that begins with `/`. Empty segments stay.
-fn without_dot_segments(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        match segment {
-            "." => {}
-            ".." => {
-                kept.pop();
-            }
-            _ => {
-                kept.push(segment);
-                continue;
-            }
-        }
-        if segments.peek().is_none() {
-            kept.push("");
-        }
-    }
-    let mut out = String::with_capacity(path.len());
-    for segment in kept {
-        out.push('/');
-        out.push_str(segment);
-    }
-    out
+    zone::normalise(path_and_query).ok_or(UrlError::NoSlash)
 }
 
 impl fmt::Debug for UrlKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scheme) = self.scheme {
+            write!(f, "{}://", scheme.as_str())?;
+        }
         write!(f, "{}{}", self.host, self.path_and_query)
     }
 }
@@ -330,6 +288,7 @@ impl fmt::Debug for UrlPrefix {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use zone::QueryKey;
 
     fn host(text: &str) -> HostName {
         HostName::parse(text).unwrap()
@@ -406,19 +365,45 @@ mod tests {
             ("http://*.a.test/", Err(UrlError::Host(HostNameError::BadCharacter('*')))),
         ];
         for (text, expected) in cases {
-            let parsed = UrlKey::parse_target(text).map(|key| format!("{key:?}"));
+            let parsed = UrlTarget::parse(text).map(|target| format!("{:?}", target.url));
             assert_eq!(parsed.as_deref(), expected.as_ref().copied(), "{text}");
         }
     }
 
     #[test]
+    fn keys_are_made_as_settings_say() {
+        let names =
+            |names: &[&str]| zone::Names::new(names.iter().map(|name| (*name).to_owned()).collect()).unwrap();
+        let keying = |query, ignores_case, has_scheme| UrlKeying { query, ignores_case, has_scheme };
+        let cases = [
+            (keying(QueryKey::Whole, false, false), "/A?b", "a.test/A?b"),
+            (keying(QueryKey::Whole, false, true), "/A?b", "https://a.test/A?b"),
+            (keying(QueryKey::Whole, true, false), "/A?B=%c3%89", "a.test/a?b=%C3%89"),
+            (keying(QueryKey::Whole, true, false), "/a?", "a.test/a?"),
+            (keying(QueryKey::Ignored, false, false), "/A?b", "a.test/A"),
+            (keying(QueryKey::Only(names(&["v"])), false, false), "/A?b=1&v=2", "a.test/A?v=2"),
+            (keying(QueryKey::Only(names(&["v"])), false, false), "/A?v=2", "a.test/A?v=2"),
+            (keying(QueryKey::AllBut(names(&["B"])), true, true), "/A?b=1&V=2", "https://a.test/a?v=2"),
+        ];
+        for (keying, asked, expected) in cases {
+            let url = UrlKey::of_request(host("a.test"), asked).unwrap();
+            let key = url.keyed(Scheme::Https, &keying);
+            assert_eq!(format!("{key:?}"), expected, "{keying:?} {asked}");
+            let back = UrlKey::from_normalised(host("a.test"), key.path_and_query()).unwrap();
+            assert_eq!(back.with_scheme(key.scheme()), key, "{keying:?} {asked}");
+        }
+        let prefix = UrlPrefix::parse_target("http://a.test/Dir/%C3%89/").unwrap().folded();
+        assert!(prefix.matches(&UrlKey::of_request(host("a.test"), "/dir/%C3%89/x").unwrap()));
+    }
+
+    #[test]
     fn lengths_count_after_encoding() {
         let target = |bytes: usize| format!("http://a.test/{}", "a".repeat(bytes - 14));
-        assert!(UrlKey::parse_target(&target(TARGET_BYTES_MAX)).is_ok());
-        assert_eq!(UrlKey::parse_target(&target(4097)), Err(UrlError::TargetTooLong(4097)));
+        assert!(UrlTarget::parse(&target(TARGET_BYTES_MAX)).is_ok());
+        assert_eq!(UrlTarget::parse(&target(4097)), Err(UrlError::TargetTooLong(4097)));
         assert_eq!(UrlPrefix::parse_target(&target(4097)), Err(UrlError::TargetTooLong(4097)));
         let encoded = format!("http://a.test/{}", "图".repeat(500));
-        assert_eq!(UrlKey::parse_target(&encoded), Err(UrlError::TargetTooLong(14 + 4500)));
+        assert_eq!(UrlTarget::parse(&encoded), Err(UrlError::TargetTooLong(14 + 4500)));
 
         let path = |bytes: usize| format!("/{}", "a".repeat(bytes - 7));
         assert!(UrlKey::of_request(host("a.test"), &path(URL_BYTES_MAX)).is_ok());

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use purge::{
     ApplyError, CacheTag, Entry, Epoch, ForgetError, Judgement, JumpError, Ledger, LogEntry, Method,
-    PurgeSeq, Scope, Subject, Tags, UrlKey, UrlPrefix, Verdict, ZoneClock,
+    PurgeSeq, Scope, Subject, Tags, UrlKey, UrlPrefix, UrlTarget, Verdict, ZoneClock,
 };
 use std::sync::Arc;
 use zone::{HostName, ZoneId};
@@ -78,7 +78,7 @@ fn tags_of(bits: usize) -> Tags {
 fn matches(entry: &Entry, zone: &ZoneId, url: &UrlKey, tags: Option<&Tags>) -> bool {
     entry.zone == *zone
         && match &entry.scope {
-            Scope::All => true,
+            Scope::All | Scope::Keys { .. } => true,
             Scope::Host(host) => host == url.host(),
             Scope::Prefix(prefix) => prefix.matches(url),
             Scope::Url(target) => target == url,
@@ -123,13 +123,14 @@ enum Step {
 fn any_entry() -> impl Strategy<Value = Entry> {
     let scope = prop_oneof![
         1 => select(&HOSTS[..]).prop_map(|(_, index)| (zone(index), Scope::All)),
+        1 => select(&HOSTS[..]).prop_map(|(_, index)| (zone(index), Scope::Keys { config_version: 7 })),
         1 => select(&HOSTS[..]).prop_map(|(name, index)| (zone(index), Scope::Host(host(name)))),
         4 => select(&TARGETS[..]).prop_filter_map("has a query", |text| {
             let prefix = UrlPrefix::parse_target(text).ok()?;
             Some((zone_of(prefix.host()), Scope::Prefix(prefix)))
         }),
         4 => select(&TARGETS[..]).prop_map(|text| {
-            let url = UrlKey::parse_target(text).unwrap();
+            let url = UrlTarget::parse(text).unwrap().url;
             (zone_of(url.host()), Scope::Url(url))
         }),
         4 => (select(&TAGS[..]), select(&HOSTS[..]), any::<bool>()).prop_map(|(tag, (name, index), limited)| {
@@ -323,7 +324,7 @@ proptest! {
 #[test]
 fn every_target_meets_every_request() {
     for target in TARGETS {
-        let url = UrlKey::parse_target(target).unwrap();
+        let url = UrlTarget::parse(target).unwrap().url;
         let prefix = UrlPrefix::parse_target(target).ok().map(Scope::Prefix);
         for scope in [Some(Scope::Url(url)), prefix].into_iter().flatten() {
             let mut world = World::new();

@@ -64,6 +64,9 @@ pub enum ConfigError {
         /// How many are allowed.
         limit: usize,
     },
+    /// The zone would have more cache settings and rules than allowed.
+    #[error("{0}")]
+    Caching(String),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),

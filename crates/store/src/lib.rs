@@ -4,6 +4,7 @@
 //! and the quota it spent are one transaction, and seqs are consecutive in commit order. Knows no HTTP, no edges and
 //! no clock: every "now" comes in as milliseconds since the Unix epoch.
 
+mod caching;
 mod domains;
 mod error;
 mod jobs;
@@ -18,6 +19,7 @@ mod record;
 mod snapshot;
 mod zones;
 
+pub use caching::CACHE_CONFIGS_BYTES_MAX;
 pub use domains::{DOMAINS_PER_ZONE_MAX, DomainChange, DomainRecord, Ipv6Status, OriginRecord};
 pub use error::{ConfigError, StoreError};
 pub use jobs::{FORGET_JOBS_MAX, Job, PendingJob, TargetFilter, TaskPage, TaskQuery, TaskRow};

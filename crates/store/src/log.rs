@@ -2,10 +2,12 @@
 
 use crate::members::{self, Member};
 use crate::open::{commit, random};
+use crate::snapshot::read_version;
 use crate::{Store, StoreError};
 use purge::{CacheTag, Entry, Epoch, JobId, LogEntry, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
-use zone::{HostName, ZoneId};
+use std::borrow::Cow;
+use zone::{HostName, Scheme, ZoneId};
 
 /// Rows one `INSERT` carries: far below SQLite's 32766 parameters, and few distinct statements.
 pub(crate) const ROWS_PER_INSERT: usize = 200;
@@ -40,6 +42,8 @@ pub struct GrantBasis {
     pub head: PurgeSeq,
     /// The first entry that is still there, or the next one to come when none is.
     pub first_retained: PurgeSeq,
+    /// The version of the configuration.
+    pub config_version: u64,
     /// Every member, leaving ones too.
     pub members: Vec<Member>,
 }
@@ -69,8 +73,10 @@ impl Store {
     pub async fn grant_basis(&self) -> Result<GrantBasis, StoreError> {
         let mut tx = self.read().await?;
         let head = read_head(&mut tx).await?;
+        let config_version = read_version(&mut tx).await?;
         let members = members::read_all(&mut tx).await?;
-        Ok(GrantBasis { epoch: head.epoch, head: head.head, first_retained: head.first_retained, members })
+        let LogHead { epoch, head, first_retained } = head;
+        Ok(GrantBasis { epoch, head, first_retained, config_version, members })
     }
 
     /// The first entry recorded at `since_ms` or later; the next one to come when there is none.
@@ -171,7 +177,7 @@ pub(crate) async fn append(
                 .push_bind(entry.zone.as_str().to_owned())
                 .push_bind(scope)
                 .push_bind(host.map(str::to_owned))
-                .push_bind(value.map(str::to_owned))
+                .push_bind(value.map(Cow::into_owned))
                 .push_bind(entry.method.as_str())
                 .push_bind(job.map(|job| job.as_str().to_owned()))
                 .push_bind(now_ms);
@@ -187,13 +193,21 @@ pub(crate) fn without_job(entries: &[Entry]) -> Vec<(&Entry, Option<&JobId>)> {
     entries.iter().map(|entry| (entry, None)).collect()
 }
 
-fn scope_columns(scope: &Scope) -> (&'static str, Option<&str>, Option<&str>) {
+fn scope_columns(scope: &Scope) -> (&'static str, Option<&str>, Option<Cow<'_, str>>) {
     match scope {
         Scope::All => ("all", None, None),
+        Scope::Keys { config_version } => ("keys", None, Some(config_version.to_string().into())),
         Scope::Host(host) => ("host", Some(host.as_str()), None),
-        Scope::Prefix(prefix) => ("prefix", Some(prefix.host().as_str()), Some(prefix.path())),
-        Scope::Url(url) => ("url", Some(url.host().as_str()), Some(url.path_and_query())),
-        Scope::Tag { tag, host } => ("tag", host.as_ref().map(HostName::as_str), Some(tag.as_str())),
+        Scope::Prefix(prefix) => ("prefix", Some(prefix.host().as_str()), Some(prefix.path().into())),
+        Scope::Url(url) => {
+            let column = match url.scheme() {
+                None => "url",
+                Some(Scheme::Http) => "http-url",
+                Some(Scheme::Https) => "https-url",
+            };
+            (column, Some(url.host().as_str()), Some(url.path_and_query().into()))
+        }
+        Scope::Tag { tag, host } => ("tag", host.as_ref().map(HostName::as_str), Some(tag.as_str().into())),
     }
 }
 
@@ -205,12 +219,17 @@ fn entry_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<LogEntry, StoreError> {
     let corrupt = || StoreError::corrupt("purge entry", format!("{scope} {host:?} {value:?}"));
     let scope = match (scope, host.clone(), value) {
         ("all", None, None) => Scope::All,
+        ("keys", None, Some(version)) => {
+            Scope::Keys { config_version: version.parse().map_err(|_| corrupt())? }
+        }
         ("host", Some(host), None) => Scope::Host(host),
         ("prefix", Some(host), Some(path)) => {
             Scope::Prefix(UrlPrefix::from_normalised(host, path).map_err(|_| corrupt())?)
         }
-        ("url", Some(host), Some(path)) => {
-            Scope::Url(UrlKey::from_normalised(host, path).map_err(|_| corrupt())?)
+        ("url" | "http-url" | "https-url", Some(host), Some(path)) => {
+            let in_key = Scheme::EVERY.into_iter().find(|known| scope == format!("{}-url", known.as_str()));
+            let url = UrlKey::from_normalised(host, path).map_err(|_| corrupt())?;
+            Scope::Url(url.with_scheme(in_key))
         }
         ("tag", host, Some(tag)) => Scope::Tag { tag: CacheTag::parse(tag).map_err(|_| corrupt())?, host },
         _ => return Err(corrupt()),

@@ -173,8 +173,9 @@ fn lock_dir(dir: &Path) -> Result<File, OpenError> {
 }
 
 async fn migrate(writer: &SqlitePool, dir: &Path) -> Result<(), OpenError> {
-    const MIGRATIONS: [(i64, &str, &str); 2] = [
+    const MIGRATIONS: [(i64, &str, &str); 3] = [
         (1, "start", include_str!("../migrations/0001_start.sql")),
+        (2, "cache settings", include_str!("../migrations/0002_cache_settings.sql")),
         (3, "prefetch", include_str!("../migrations/0003_prefetch.sql")),
     ];
     let migrator = Migrator::with_migrations(

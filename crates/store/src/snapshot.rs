@@ -2,13 +2,13 @@
 
 use crate::domains::{DomainRecord, domain_of_row};
 use crate::log::{parse_host, parse_zone, read_head};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, caching};
 use purge::PurgeSeq;
 use sqlx::SqliteConnection;
 use std::collections::HashMap;
 use zone::{Domain, Origin, Zone, ZoneId};
 
-/// Every zone with its domains, at one moment.
+/// Every zone with its domains and cache settings, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigSnapshot {
     /// Grows with every change of the configuration; at least 1.
@@ -30,6 +30,7 @@ impl Store {
             let record = domain_of_row(&row)?;
             domains.entry(record.zone.clone()).or_default().push(domain_of_record(record));
         }
+        let mut caching = caching::read_all(&mut tx).await?;
         let rows: Vec<(String, String, bool)> =
             sqlx::query_as("SELECT zone_id, name, paused FROM zones ORDER BY zone_id")
                 .fetch_all(&mut *tx)
@@ -39,7 +40,8 @@ impl Store {
             .map(|(id, name, paused)| {
                 let id = parse_zone(&id)?;
                 let domains = domains.remove(&id).unwrap_or_default();
-                Ok(Zone { id, name: parse_host(&name)?, paused, domains })
+                let caching = caching.remove(&id).unwrap_or_default();
+                Ok(Zone { id, name: parse_host(&name)?, paused, domains, caching })
             })
             .collect::<Result<_, StoreError>>()?;
         Ok(ConfigSnapshot { version, head, zones })

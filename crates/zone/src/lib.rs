@@ -1,13 +1,30 @@
-//! What an operator configures: zones, their domains, the origins behind them, and which of them a host belongs to.
+//! What an operator configures: zones, their domains, the origins behind them, which of them a host belongs to, and
+//! how content is to be cached.
 //!
-//! Owns the names (`ZoneId`, `HostName`) and the routing table. Does no I/O, reads no clock, knows nothing of
-//! purges, caching or the API's wire form.
+//! Owns the names (`ZoneId`, `HostName`), the routing table, the cache settings with their rules and conditions, and the
+//! one form of URLs. Does no I/O, reads no clock, knows nothing of purges, of HTTP or of the API's wire form.
 
+mod cache;
+mod condition;
+mod document;
 mod host;
 mod table;
+mod url_form;
 
+pub use cache::{
+    Action, Branch, CACHE_SECS_MAX, CacheConfig, CacheSecs, CacheSettings, Caching, ClientAge, CookieKey,
+    DefaultCache, KeyChange, NAME_BYTES_MAX, NAMES_MAX, Names, Percent, QueryKey, RULE_DEPTH_MAX,
+    RULES_PER_ZONE_MAX, Rule, STATUS_CODES, STATUS_SECS_MAX, SUB_RULES_PER_RULE_MAX, SettingsError,
+    StatusTime, SubRule, UrlKeying,
+};
+pub use condition::{
+    CONDITION_BYTES_MAX, CONDITION_DEPTH_MAX, CONDITION_TESTS_MAX, CONDITION_VALUES_MAX, Condition,
+    ConditionError, REGEX_BYTES_MAX, Scheme, UrlFacts,
+};
+pub use document::{CACHE_CONFIG_BYTES_MAX, DocumentError};
 pub use host::{HOST_NAME_BYTES_MAX, HostName, HostNameError};
-pub use table::{Domain, Origin, OriginProtocol, Route, RouteRefusal, Zone, ZoneTable};
+pub use table::{Domain, Origin, OriginProtocol, Route, RouteRefusal, Zone, ZoneCaching, ZoneTable};
+pub use url_form::{fold_case, normalise};
 
 use std::fmt;
 use std::sync::Arc;

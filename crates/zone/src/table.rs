@@ -1,6 +1,6 @@
 //! Zones with their domains, and the table that finds them by host.
 
-use crate::{HostName, ZoneId};
+use crate::{CacheConfig, HostName, ZoneId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -54,6 +54,19 @@ pub struct Zone {
     pub paused: bool,
     /// What edges answer for.
     pub domains: Vec<Domain>,
+    /// How content is to be cached.
+    pub caching: ZoneCaching,
+}
+
+/// What is decided about caching in a zone, and since when its cache keys are made as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneCaching {
+    /// What the operator decided.
+    pub config: Arc<CacheConfig>,
+    /// The version of the configuration that altered the keys last; 0 if none did. Keys of two versions never meet.
+    pub keys_version: u64,
+    /// The position in the purge log of the entry that went with that change; 0 if there is none.
+    pub keys_seq: u64,
 }
 
 /// Every zone, found by host. Built whole from a snapshot of the configuration and never changed after.
@@ -146,7 +159,8 @@ mod tests {
             origin: origin.clone(),
             online: *online,
         });
-        Zone { id: ZoneId::parse(id).unwrap(), name: host(name), paused, domains: domains.collect() }
+        let (id, name, caching) = (ZoneId::parse(id).unwrap(), host(name), ZoneCaching::default());
+        Zone { id, name, paused, domains: domains.collect(), caching }
     }
 
     #[test]

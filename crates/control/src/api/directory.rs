@@ -1,4 +1,4 @@
-//! To whom a host belongs, by the newest configuration.
+//! To whom a host belongs, and how its content is cached, by the newest configuration.
 
 use super::{Api, refusal};
 use parking_lot::RwLock;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use store::ConfigSnapshot;
 use teo::{ApiError, ErrorCode};
-use zone::{HostName, ZoneId};
+use zone::{CacheConfig, HostName, ZoneId};
 
 /// Zones by id, name and domain, of one version of the configuration.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ pub(super) struct Directory {
     names: HashMap<ZoneId, HostName>,
     by_name: HashMap<HostName, ZoneId>,
     by_domain: HashMap<HostName, ZoneId>,
+    /// Of zones for which something was decided.
+    caching: HashMap<ZoneId, Arc<CacheConfig>>,
 }
 
 /// The newest [`Directory`] seen.
@@ -27,6 +29,9 @@ impl Directory {
         for zone in snapshot.zones {
             directory.names.insert(zone.id.clone(), zone.name.clone());
             directory.by_name.insert(zone.name, zone.id.clone());
+            if !zone.caching.config.is_default() {
+                directory.caching.insert(zone.id.clone(), zone.caching.config);
+            }
             for domain in zone.domains {
                 directory.by_domain.insert(domain.name, zone.id.clone());
             }
@@ -48,6 +53,11 @@ impl Directory {
             }
             rest = rest.split_once('.')?.1;
         }
+    }
+
+    /// The cache settings of a zone.
+    pub(super) fn caching_of(&self, id: &ZoneId) -> Arc<CacheConfig> {
+        self.caching.get(id).cloned().unwrap_or_default()
     }
 
     /// The name of a zone; a refusal if there is none of this id.

@@ -12,7 +12,7 @@ use teo::edgeone::{
 };
 use teo::{ApiError, ErrorCode};
 use tracing::info;
-use zone::HostName;
+use zone::{HostName, ZoneId};
 
 /// The longest time range of one query: 7 days.
 const RANGE_SECS_MAX: i64 = 7 * 86_400;
@@ -53,7 +53,9 @@ impl Api {
             };
             let plan_request =
                 PlanRequest { zones, purge_type: kind, method, targets: &targets, tag_domains: &tag_domains };
-            let plan = purge::plan(&plan_request, |host| directory.zone_of(host))
+            let (zone_of, caching_of) =
+                (|host: &HostName| directory.zone_of(host), |zone: &ZoneId| directory.caching_of(zone));
+            let plan = purge::plan(&plan_request, zone_of, caching_of)
                 .map_err(|refusal| refusal::of_plan(&refusal))?;
             let recording = Recording {
                 kind,

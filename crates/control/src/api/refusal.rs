@@ -33,7 +33,7 @@ pub(super) fn of_config(refusal: ConfigError) -> ApiError {
         ConfigError::DomainExists(_) => ErrorCode::DomainAlreadyExists,
         ConfigError::DomainNotFound(_) => ErrorCode::DomainUnavailable,
         ConfigError::DomainOutsideZone { .. } => ErrorCode::DomainNotMatchZone,
-        ConfigError::TooMany { .. } => ErrorCode::LimitExceeded,
+        ConfigError::TooMany { .. } | ConfigError::Caching(_) => ErrorCode::LimitExceeded,
         ConfigError::Store(failure) => return of_store(failure),
     };
     ApiError::new(code, refusal.to_string())

@@ -71,6 +71,7 @@ fn answer(shared: &Shared, basis: &GrantBasis, pending: &PendingPing) -> ToEdge 
         epoch: basis.epoch,
         head: basis.head,
         first_retained: basis.first_retained,
+        config_version: basis.config_version,
         lease: shared.settings.lease,
     })
 }

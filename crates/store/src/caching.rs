@@ -1,0 +1,112 @@
+//! What is decided about caching in each zone.
+//!
+//! A change that alters cache keys is an entry of the log too, in the same transaction: a `delete` of the zone that
+//! carries the version of the configuration it goes with. So edges change their keys at one place of the log, and no
+//! purge that was planned by the old keys comes after it, nor one by the new before.
+
+use crate::log::{self, parse_zone, to_column};
+use crate::open::commit;
+use crate::snapshot::{bump_version, read_version};
+use crate::zones::existing_zone;
+use crate::{ConfigError, Store, StoreError};
+use purge::{Entry, Method, Scope};
+use sqlx::{Row, SqliteConnection};
+use std::collections::HashMap;
+use std::sync::Arc;
+use zone::{CacheConfig, ZoneCaching, ZoneId};
+
+/// How many bytes the written forms of all zones' settings may have together: they travel to edges in one message.
+pub const CACHE_CONFIGS_BYTES_MAX: usize = 4 << 20;
+
+impl Store {
+    /// What is decided about caching in a zone.
+    pub async fn cache_config(&self, zone: &ZoneId) -> Result<Arc<CacheConfig>, ConfigError> {
+        let mut tx = self.read().await?;
+        existing_zone(&mut tx, zone).await?;
+        Ok(read(&mut tx, zone).await?.config)
+    }
+
+    /// Changes it: `change` makes the new one from the one there is, or says why not.
+    pub async fn change_cache_config<E: From<ConfigError>>(
+        &self,
+        zone: &ZoneId,
+        now_ms: i64,
+        change: impl FnOnce(&CacheConfig) -> Result<CacheConfig, E>,
+    ) -> Result<(), E> {
+        let mut tx = self.write().await.map_err(ConfigError::from)?;
+        existing_zone(&mut tx, zone).await?;
+        let old = read(&mut tx, zone).await.map_err(ConfigError::from)?;
+        let new = change(&old.config)?;
+        if new == *old.config {
+            return Ok(());
+        }
+        Ok(write(tx, zone, &old, &new, now_ms).await?)
+    }
+}
+
+async fn write(
+    mut tx: sqlx::Transaction<'static, sqlx::Sqlite>,
+    zone: &ZoneId,
+    old: &ZoneCaching,
+    new: &CacheConfig,
+    now_ms: i64,
+) -> Result<(), ConfigError> {
+    let document = new.to_document().map_err(|error| ConfigError::Caching(error.to_string()))?;
+    let others: i64 =
+        sqlx::query_scalar("SELECT coalesce(sum(length(document)), 0) FROM cache_configs WHERE zone_id <> ?")
+            .bind(zone.as_str())
+            .fetch_one(&mut *tx)
+            .await?;
+    let total = usize::try_from(others).unwrap_or(usize::MAX).saturating_add(document.len());
+    if total > CACHE_CONFIGS_BYTES_MAX {
+        let limit = CACHE_CONFIGS_BYTES_MAX;
+        return Err(ConfigError::TooMany { what: "bytes of cache settings in all zones", limit });
+    }
+    let mut keys = (old.keys_version, old.keys_seq);
+    if old.config.keys_differ(new) {
+        let config_version = read_version(&mut tx).await? + 1;
+        let scope = Scope::Keys { config_version };
+        let entry = Entry { zone: zone.clone(), scope, method: Method::Delete };
+        let before = log::append(&mut tx, &[(&entry, None)], now_ms).await?;
+        keys = (config_version, before.next().number());
+    }
+    sqlx::query(
+        "INSERT INTO cache_configs (zone_id, document, keys_version, keys_seq) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (zone_id) DO UPDATE SET document = excluded.document, \
+         keys_version = excluded.keys_version, keys_seq = excluded.keys_seq",
+    )
+    .bind(zone.as_str())
+    .bind(document)
+    .bind(to_column(keys.0))
+    .bind(to_column(keys.1))
+    .execute(&mut *tx)
+    .await?;
+    bump_version(&mut tx).await?;
+    Ok(commit(tx).await?)
+}
+
+async fn read(db: &mut SqliteConnection, zone: &ZoneId) -> Result<ZoneCaching, StoreError> {
+    let row = sqlx::query("SELECT * FROM cache_configs WHERE zone_id = ?")
+        .bind(zone.as_str())
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map_or_else(|| Ok(ZoneCaching::default()), caching_of_row)
+}
+
+/// Of every zone for which something was decided.
+pub(crate) async fn read_all(db: &mut SqliteConnection) -> Result<HashMap<ZoneId, ZoneCaching>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM cache_configs").fetch_all(db).await?;
+    rows.iter().map(|row| Ok((parse_zone(row.try_get("zone_id")?)?, caching_of_row(row)?))).collect()
+}
+
+fn caching_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<ZoneCaching, StoreError> {
+    let document: &str = row.try_get("document")?;
+    let config = CacheConfig::from_document(document)
+        .map_err(|_| StoreError::corrupt("cache configuration", document))?;
+    let (keys_version, keys_seq): (i64, i64) = (row.try_get("keys_version")?, row.try_get("keys_seq")?);
+    Ok(ZoneCaching {
+        config: Arc::new(config),
+        keys_version: keys_version.cast_unsigned(),
+        keys_seq: keys_seq.cast_unsigned(),
+    })
+}
