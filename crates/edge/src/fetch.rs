@@ -5,8 +5,8 @@ use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
 use crate::groups::{GroupEvent, Grouping};
 use crate::intake::{TagsRead, read_tags, strip_tags, take_unshared, take_unshared_of_304};
 use crate::object::{Birth, NewObject, Object, Standing};
-use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody, Scheme};
-use crate::shelf::ObjectKey;
+use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody};
+use crate::shelf::{ObjectKey, Selector};
 use crate::state::{Counters, State};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::sync::SemaphorePermit;
-use zone::Route;
+use zone::{Route, Scheme};
 
 /// For how long requests don't wait for each other after a response that could not be shared.
 pub(crate) const UNSHARED_FOR: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ pub(crate) struct Job {
     pub(crate) route: Route,
     /// What the operator decided for this URL, as it was when the request was routed.
     pub(crate) policy: Arc<Policy>,
+    /// The URL as it is asked for.
+    pub(crate) asked_url: UrlKey,
+    /// What of it is in the cache key.
     pub(crate) url: UrlKey,
     pub(crate) url_key: ObjectKey,
     /// The key of the variant that the request selected, as far as was known.
@@ -59,11 +62,12 @@ impl Job {
     pub(crate) async fn send_next(self, mut landing: Landing) {
         let state = Arc::clone(&self.state);
         landing.depart(|| state.lease.holds((state.clocks.boot)())).await;
-        let reading = state.read(&self.route.zone().id);
+        let reading = state.read(self.route.zone());
         landing.set_birth(&reading);
         let mut base = None;
         if reading.leased {
-            let found = state.shelf.find(self.url_key, &self.url, || &self.headers).await;
+            let found =
+                state.shelf.find(self.url_key, &self.url, &self.policy.key_parts, || &self.headers).await;
             if let Some(object) = found.object {
                 match object.standing(&state.ledger) {
                     Standing::Clear
@@ -159,7 +163,7 @@ impl Job {
         headers.extend(conditions);
         let request = OriginRequest {
             method: http::Method::GET,
-            path_and_query: self.url.path_and_query().to_owned(),
+            path_and_query: self.asked_url.path_and_query().to_owned(),
             headers,
             content: RequestContent::Nothing,
             client_scheme: self.client_scheme,
@@ -194,7 +198,8 @@ impl Job {
         headers.remove(header::CONTENT_LENGTH);
         let place = may_store.ok().and_then(|()| {
             let rule = self.policy.vary_rule(&headers);
-            self.state.shelf.place(self.url_key, rule, &self.headers, self.state.next_request_id())
+            let selector = Selector { parts: self.policy.key_parts.clone(), rule };
+            self.state.shelf.place(self.url_key, selector, &self.headers, self.state.next_request_id())
         });
         let is_too_large = declared_length.is_some_and(|length| length > self.state.config.object_bytes_max);
         let is_unshared = match may_store {

@@ -4,6 +4,7 @@
 //! lease is taken, only after every lookup can see the entries; a lease runs from the moment its ping was sent.
 //! Does not know HTTP or the store.
 
+use crate::configuration::Configuration;
 use crate::listen::ended;
 use crate::prefetch::{Batch, Orders};
 use crate::state::{NoRandomness, State, random};
@@ -17,7 +18,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
-use zone::ZoneTable;
 
 /// How many entries that came too early are kept; more are dropped and asked for again.
 const EARLY_ENTRIES_MAX: usize = 4096;
@@ -57,7 +57,14 @@ struct Follower {
     next_nonce: u64,
     /// A grant whose head is not applied yet: the head, and until when the lease would run.
     waiting: Option<(Epoch, PurgeSeq, Duration)>,
-    /// Entries that came before those they follow, or before the first lease; all of one log.
+    /// Which configuration there is, and what of it requests see.
+    configuration: Configuration,
+    /// A grant that makes the edge jump, and that waits for the configuration it names; and when its ping was sent.
+    held: Option<(Grant, Duration)>,
+    /// How many pings this link has seen before its first configuration.
+    pings_without_configuration: usize,
+    /// Entries that came before those they follow, before their configuration, or before the first lease; all of one
+    /// log.
     early: BTreeMap<PurgeSeq, LogEntry>,
     early_epoch: Option<Epoch>,
     ping_interval: Duration,
@@ -78,6 +85,9 @@ pub(crate) async fn run<F: Feed>(
         pings: VecDeque::new(),
         next_nonce: u64::from_be_bytes(random()?),
         waiting: None,
+        configuration: Configuration::default(),
+        held: None,
+        pings_without_configuration: 0,
         early: BTreeMap::new(),
         early_epoch: None,
         ping_interval: FIRST_PING_INTERVAL,
@@ -136,6 +146,9 @@ impl Follower {
     async fn follow(&mut self, link: &mut EdgeLink) -> Ended {
         self.wanted = None;
         self.pings.clear();
+        self.configuration.forget();
+        self.held = None;
+        self.pings_without_configuration = 0;
         let (epoch, applied) = self.position();
         let edge_name = self.state.config.name.clone();
         let hello = Hello { member: self.member, edge_name, epoch, applied, has_parent: false };
@@ -180,6 +193,13 @@ impl Follower {
     async fn ping(&mut self, link: &EdgeLink) -> Result<(), LinkBroken> {
         // A whole interval has passed since the last ping: a gap still open is asked for again.
         self.wanted = None;
+        if self.configuration.version() == 0 {
+            // The first thing that a control plane sends: it was lost.
+            self.pings_without_configuration += 1;
+            if self.pings_without_configuration > PINGS_MAX {
+                return Err(LinkBroken);
+            }
+        }
         if self.waiting.is_some() || !self.early.is_empty() {
             self.want(link).await?;
         }
@@ -221,7 +241,13 @@ impl Follower {
             }
             ToEdge::Zones { version, zones } => {
                 debug!(version, zones = zones.len(), "configuration");
-                self.state.zones.replace(ZoneTable::new(version, zones));
+                self.configuration.take(&self.state, version, zones);
+                self.pings_without_configuration = 0;
+                if let Some((grant, sent_at)) = self.held.take() {
+                    self.take_grant(link, grant, sent_at).await?;
+                } else {
+                    self.applied(link, self.state.ledger.applied()).await?;
+                }
             }
         }
         Ok(None)
@@ -234,23 +260,27 @@ impl Follower {
         entries: Vec<LogEntry>,
     ) -> Result<(), LinkBroken> {
         let before = self.state.ledger.applied();
-        match self.state.ledger.apply(epoch, &entries) {
-            Ok(_) => {}
+        match self.configuration.apply(&self.state, epoch, &entries) {
+            Ok(waiting) => self.keep_early(epoch, waiting),
             Err(ApplyError::Gap { .. } | ApplyError::WrongEpoch { followed: None, .. }) => {
-                if self.early_epoch != Some(epoch) {
-                    self.early.clear();
-                    self.early_epoch = Some(epoch);
-                }
-                self.early.extend(entries.into_iter().map(|entry| (entry.seq, entry)));
-                while self.early.len() > EARLY_ENTRIES_MAX {
-                    self.early.pop_last();
-                }
+                self.keep_early(epoch, &entries);
                 self.want(link).await?;
             }
             // Of a log that is not followed any more, or not yet: the next grant tells which.
             Err(ApplyError::WrongEpoch { followed: Some(_), .. }) => return Ok(()),
         }
         self.applied(link, before).await
+    }
+
+    fn keep_early(&mut self, epoch: Epoch, entries: &[LogEntry]) {
+        if self.early_epoch != Some(epoch) {
+            self.early.clear();
+            self.early_epoch = Some(epoch);
+        }
+        self.early.extend(entries.iter().map(|entry| (entry.seq, entry.clone())));
+        while self.early.len() > EARLY_ENTRIES_MAX {
+            self.early.pop_last();
+        }
     }
 
     /// Applies what came early and fits now, acknowledges, and takes the lease that waited for it.
@@ -261,8 +291,13 @@ impl Follower {
                 self.early.insert(seq, entry);
                 break;
             }
-            if let Err(error) = self.state.ledger.apply(epoch, &[entry]) {
-                debug!(%error, "early entry not applied");
+            match self.configuration.apply(&self.state, epoch, std::slice::from_ref(&entry)) {
+                Ok([]) => {}
+                Ok(_) => {
+                    self.early.insert(seq, entry);
+                    break;
+                }
+                Err(error) => debug!(%error, "early entry not applied"),
             }
         }
         let applied = self.state.ledger.applied();
@@ -290,9 +325,24 @@ impl Follower {
         let Some((_, sent_at)) = self.pings.remove(index) else { return Ok(()) };
         let interval = grant.lease / self.state.config.pings_per_lease.max(1);
         self.ping_interval = interval.max(PING_INTERVAL_MIN);
+        self.take_grant(link, grant, sent_at).await
+    }
+
+    async fn take_grant(
+        &mut self,
+        link: &EdgeLink,
+        grant: Grant,
+        sent_at: Duration,
+    ) -> Result<(), LinkBroken> {
         let (epoch, applied) = self.position();
         if epoch != Some(grant.epoch) || applied.next() < grant.first_retained {
+            if self.configuration.version() < grant.config_version {
+                // Among the entries passed over may be changes of cache keys, which go with a configuration.
+                self.held = Some((grant, sent_at));
+                return Ok(());
+            }
             // Not every entry can be had: a comparison with the head, not a clearing.
+            self.configuration.show_all(&self.state);
             match self.state.ledger.jump(grant.epoch, grant.head) {
                 Ok(()) => info!(epoch = %grant.epoch, head = %grant.head, "jumped to the log's head"),
                 Err(error) => {

@@ -5,7 +5,6 @@
 //! response says in `Vary` that they are; then the key holds what the origin was told, not what the client wrote.
 
 use crate::listen::Network;
-use crate::origin::Scheme;
 use crate::proxy::Peer;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::fmt;
@@ -44,7 +43,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, peer: &Peer, host: &str, fields: &Fo
             headers.remove(name);
         }
     }
-    let scheme = Scheme::of_client(peer.is_encrypted).as_str();
+    let scheme = peer.scheme().as_str();
     append(headers, X_FORWARDED_FOR, &address.to_string());
     // What the first proxy said of the client's own connection counts, not what this one sees of that proxy.
     for (name, value) in [(X_FORWARDED_PROTO, scheme), (X_FORWARDED_HOST, host)] {

@@ -10,6 +10,7 @@
 mod body;
 mod clock;
 mod config;
+mod configuration;
 mod fetch;
 mod flight;
 mod follow;
@@ -26,6 +27,7 @@ mod proxy;
 mod respond;
 mod routes;
 mod shelf;
+mod sites;
 mod state;
 mod sweep;
 

@@ -176,6 +176,11 @@ impl EdgeHandle {
         self.state.lease.holds((self.state.clocks.boot)())
     }
 
+    /// Which configuration requests see, but for cache keys whose entry is yet to be applied.
+    pub fn configuration_version(&self) -> u64 {
+        self.state.zones.read().version()
+    }
+
     /// What it has counted.
     pub fn counters(&self) -> &Counters {
         &self.state.counters

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use zone::{HostName, Origin, OriginProtocol};
+use zone::{HostName, Origin, OriginProtocol, Scheme};
 
 /// How many idle connections are kept for one origin on each worker.
 const IDLE_CONNECTIONS_MAX: usize = 64;
@@ -59,30 +59,6 @@ const HEADERS_MAX: usize = 128;
 
 /// How many interim responses (1xx) may come before the one that counts.
 const INTERIM_RESPONSES_MAX: u32 = 16;
-
-/// How a client speaks to this edge, or this edge to an origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Scheme {
-    /// In the clear.
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-impl Scheme {
-    /// That of a client.
-    pub(crate) const fn of_client(is_encrypted: bool) -> Self {
-        if is_encrypted { Self::Https } else { Self::Http }
-    }
-
-    /// As URLs and `X-Forwarded-Proto` write it.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
 
 /// The body of a request to an origin.
 pub(crate) type RequestBody = UnsyncBoxBody<Bytes, RequestBodyError>;

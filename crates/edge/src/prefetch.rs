@@ -17,7 +17,7 @@ use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use purge::{Epoch, PurgeSeq, UrlKey};
+use purge::{Epoch, PurgeSeq, UrlKey, UrlTarget};
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
+use zone::Scheme;
 
 /// How many URLs wait to be fetched or are being fetched.
 pub(crate) const PREFETCHES_MAX: usize = 1024;
@@ -213,7 +214,7 @@ async fn fetch(
     headers: &HeaderMap,
     url: &str,
 ) -> Result<(), Why> {
-    let key = UrlKey::parse_target(url).map_err(|_| Why::Malformed)?;
+    let UrlTarget { scheme, url: key } = UrlTarget::parse(url).map_err(|_| Why::Malformed)?;
     let state = &shared.state;
     let ready = async {
         while !is_ready(state, epoch, head) {
@@ -231,7 +232,7 @@ async fn fetch(
     request.headers_mut().insert(header::HOST, host);
     let (near, far) = tokio::io::duplex(CONNECTION_BYTES);
     // Nobody's address: the edge itself asks, as by the scheme of the URL.
-    let is_encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    let is_encrypted = scheme == Scheme::Https;
     let peer = Peer { address: (Ipv4Addr::LOCALHOST, 0).into(), is_encrypted, handshake: None };
     let proxy =
         Proxy { state: Arc::clone(state), client: shared.client.clone(), routes: Arc::default(), peer };

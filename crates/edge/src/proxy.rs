@@ -14,19 +14,19 @@ use crate::intake::strip_tags;
 use crate::listen::Handshake;
 use crate::object::Standing;
 use crate::origin::{
-    OriginClient, OriginRequest, RequestBody, RequestBodyError, RequestContent, ResponseBody, Scheme,
+    OriginClient, OriginRequest, RequestBody, RequestBodyError, RequestContent, ResponseBody,
     strip_conditions,
 };
 use crate::respond::{
     AnswerBody, Forwarded, Told, answer, answer_failure, answer_object, answer_refusal, told_arrival,
 };
-use crate::routes::{Routed, Routes};
+use crate::routes::{Decided, Routed, Routes};
 use crate::shelf::{Found, ObjectKey};
 use crate::state::{Counters, State};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use httpcache::{CACHE_GROUP_INVALIDATION, CacheStatus, ForwardReason, Policy, VIA_HOPS_MAX};
+use httpcache::{CACHE_GROUP_INVALIDATION, CacheStatus, ForwardReason, Policy, Storing, VIA_HOPS_MAX};
 use hyper::body::Incoming;
 use purge::{UrlError, UrlKey};
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
-use zone::{HostName, Route, RouteRefusal};
+use zone::{HostName, Route, RouteRefusal, Scheme};
 
 /// How often a request looks before it fetches for itself alone.
 const LOOKS_MAX: usize = 8;
@@ -48,6 +48,13 @@ pub(crate) struct Peer {
     pub(crate) is_encrypted: bool,
     /// What its handshake settled, if there was one.
     pub(crate) handshake: Option<Arc<Handshake>>,
+}
+
+impl Peer {
+    /// The scheme of the URLs it asks for.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.is_encrypted { Scheme::Https } else { Scheme::Http }
+    }
 }
 
 /// One connection's part in serving: the shared state, its worker's connections to origins, its peer.
@@ -66,6 +73,9 @@ struct Asked {
     routed: Arc<Routed>,
     /// What the operator decided for this URL.
     policy: Arc<Policy>,
+    /// The URL as it is asked for.
+    asked_url: UrlKey,
+    /// What of it is in the cache key.
     url: UrlKey,
     url_key: ObjectKey,
     /// See [`Proxy::headers_of`].
@@ -111,6 +121,13 @@ impl Proxy {
         if !is_read || !asked.request.body().is_end_stream() {
             return self.pass_on(asked, ForwardReason::Method).await;
         }
+        if asked.policy.storing == Storing::Never {
+            // At once, whatever is stored from before.
+            return match httpcache::is_only_if_cached(asked.request.headers()) {
+                true => answer_only_if_cached(&self.state, is_head),
+                false => self.pass_on(asked, ForwardReason::Bypass).await,
+            };
+        }
         let mut joins = Joins::Any;
         for look in 1..=LOOKS_MAX {
             match self.look(&asked, if look == LOOKS_MAX { Joins::Nothing } else { joins }).await {
@@ -141,13 +158,13 @@ impl Proxy {
             None => self.find_route(text)?,
         };
         let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let url = UrlKey::of_request(routed.host.clone(), target).map_err(|error| match error {
+        let asked_url = UrlKey::of_request(routed.host.clone(), target).map_err(|error| match error {
             UrlError::TooLong(_) => Refusal::new(StatusCode::URI_TOO_LONG, "url-too-long", error.to_string()),
             _ => Refusal::new(StatusCode::BAD_REQUEST, "bad-url", error.to_string()),
         })?;
-        let url_key = self.state.shelf.url_key(&routed.route.zone().id, &url);
-        let policy = Arc::clone(&self.state.policy);
-        Ok(Asked { request, routed, policy, url, url_key, headers: OnceLock::new() })
+        let Decided { policy, key: url } = routed.decide(&asked_url, self.peer.scheme());
+        let url_key = self.state.shelf.url_key(routed.route.zone(), &url);
+        Ok(Asked { request, routed, policy, asked_url, url, url_key, headers: OnceLock::new() })
     }
 
     /// Refuses what came over a connection that was opened for another host.
@@ -189,11 +206,17 @@ impl Proxy {
         })
     }
 
+    /// What the request selects of what is stored.
+    async fn find(&self, asked: &Asked) -> Found {
+        let Asked { policy, url, url_key, .. } = asked;
+        self.state.shelf.find(*url_key, url, &policy.key_parts, || self.headers_of(asked)).await
+    }
+
     /// One pass over lease, `seen`, objects, fetches under way and marks.
     async fn look(&self, asked: &Asked, joins: Joins) -> Passed {
         let state = &self.state;
-        let reading = state.read_by(&asked.routed.clock, &asked.routed.route.zone().id);
-        let found = state.shelf.find(asked.url_key, &asked.url, || self.headers_of(asked)).await;
+        let reading = state.read_by(&asked.routed.clock, asked.routed.route.zone());
+        let found = self.find(asked).await;
         let now = (state.clocks.wall)();
         let (forwarded, base) = if reading.leased {
             match self.judge(asked, &found, &reading, now) {
@@ -207,9 +230,7 @@ impl Proxy {
         };
         let is_head = asked.request.method() == Method::HEAD;
         if httpcache::is_only_if_cached(asked.request.headers()) {
-            let text = "nothing that may be served is stored, and the request allows nothing else";
-            let status = StatusCode::GATEWAY_TIMEOUT;
-            return Passed::Answered(answer_refusal(state, is_head, status, "only-if-cached", text));
+            return Passed::Answered(answer_only_if_cached(state, is_head));
         }
         let base = match base {
             // Without a purge and with a lease a HEAD can say all that there is to know.
@@ -305,13 +326,14 @@ impl Proxy {
             client: self.client.clone(),
             route: asked.routed.route.clone(),
             policy: Arc::clone(&asked.policy),
+            asked_url: asked.asked_url.clone(),
             url: asked.url.clone(),
             url_key: asked.url_key,
             key,
             headers: self.headers_of(asked).clone(),
             group_event: self.state.groups.last(),
             version: asked.request.version(),
-            client_scheme: Scheme::of_client(self.peer.is_encrypted),
+            client_scheme: self.peer.scheme(),
         };
         match leased {
             Some(leased) => tokio::spawn(job.send(landing, base, leased)),
@@ -341,7 +363,7 @@ impl Proxy {
         if !*before_sent && arrival.object.is_outdated() {
             return Err(Passed::WaitForNext);
         }
-        let selects = self.state.shelf.find(asked.url_key, &asked.url, || self.headers_of(asked)).await;
+        let selects = self.find(asked).await;
         if key.is_some_and(|key| key != selects.key) || (key.is_none() && selects.varies) {
             return Err(Passed::LookAgain);
         }
@@ -362,7 +384,8 @@ impl Proxy {
             None => None,
         };
         let now = (self.state.clocks.wall)();
-        let answered = answer_object(&self.state, &asked.request, &arrival.object, own, told, now);
+        let policy = &asked.policy;
+        let answered = answer_object(&self.state, &asked.request, policy, &arrival.object, own, told, now);
         let Some(mut response) = answered else {
             return Passed::LookAgain;
         };
@@ -384,14 +407,14 @@ impl Proxy {
             return answer_failure(state, method == Method::HEAD, FetchFailure::TooManyFetches);
         };
         let headers = self.passed_on_headers(&asked);
-        let Asked { request: asked_request, routed, url, url_key, .. } = asked;
+        let Asked { request: asked_request, routed, policy, asked_url, url_key, .. } = asked;
         let uploading = Arc::new(Uploading::default());
         let mut request = OriginRequest {
             method: method.clone(),
-            path_and_query: url.path_and_query().to_owned(),
+            path_and_query: asked_url.path_and_query().to_owned(),
             headers,
             content: RequestContent::Nothing,
-            client_scheme: Scheme::of_client(self.peer.is_encrypted),
+            client_scheme: self.peer.scheme(),
             upgrade: false,
         };
         let origin = &routed.route.domain().origin;
@@ -412,13 +435,17 @@ impl Proxy {
         match sent {
             Ok(response) => {
                 if httpcache::invalidates(&method, response.status()) {
-                    self.invalidate(&routed.route, &url, url_key, response.headers());
+                    self.invalidate(&routed.route, &asked_url, url_key, response.headers());
                 }
                 if reason == ForwardReason::Bypass && whole_length(&response) > state.config.object_bytes_max
                 {
                     state.shelf.insert_unshared(url_key, (state.clocks.wall)() + UNSHARED_FOR);
                 }
-                pass_back(state, reason, response)
+                let mut response = pass_back(state, reason, response);
+                if matches!(method, Method::GET | Method::HEAD) && !response.status().is_server_error() {
+                    httpcache::set_client_lifetime(response.headers_mut(), &policy);
+                }
+                response
             }
             Err(failure) => answer_failure(state, method == Method::HEAD, failure),
         }
@@ -443,10 +470,13 @@ impl Proxy {
     /// An unsafe method went through: what is stored for its target is not to be used (RFC 9111 §4.4).
     fn invalidate(&self, route: &Route, url: &UrlKey, url_key: ObjectKey, response: &HeaderMap) {
         let targets = httpcache::invalidation_targets(url.host().as_str(), url.path_and_query(), response);
+        let config = &route.zone().caching.config;
         let keys = targets
             .iter()
             .filter_map(|target| UrlKey::of_request(url.host().clone(), target).ok())
-            .map(|target| self.state.shelf.url_key(&route.zone().id, &target));
+            .flat_map(|target| Scheme::EVERY.map(|scheme| (scheme, target.clone())))
+            .map(|(scheme, target)| target.keyed(scheme, &config.effective(&target.facts(scheme)).keying))
+            .map(|target| self.state.shelf.url_key(route.zone(), &target));
         self.state.groups.outdate(url, &httpcache::groups(response, &CACHE_GROUP_INVALIDATION));
         for key in keys.chain([url_key]) {
             self.state.flights.detach(key);
@@ -546,6 +576,11 @@ fn pass_back(state: &State, reason: ForwardReason, response: Response<ResponseBo
     let told = Told { status, eo: "MISS" };
     let body = AnswerBody::PassedOn(Box::new(body));
     answer(state, parts.status, headers, body, told)
+}
+
+fn answer_only_if_cached(state: &State, is_head: bool) -> Response<AnswerBody> {
+    let text = "nothing that may be served is stored, and the request allows nothing else";
+    answer_refusal(state, is_head, StatusCode::GATEWAY_TIMEOUT, "only-if-cached", text)
 }
 
 fn body_too_large(state: &State, body_max: u64) -> Response<AnswerBody> {

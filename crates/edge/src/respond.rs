@@ -8,7 +8,7 @@ use crate::state::State;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use httpcache::{CacheStatus, ForwardReason, Precondition, Resolved};
+use httpcache::{CacheStatus, ForwardReason, Policy, Precondition, Resolved};
 use purge::PurgeSeq;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -151,11 +151,13 @@ fn detail(forwarded: Forwarded, seen: PurgeSeq, tags_ignored: usize) -> String {
     detail
 }
 
-/// Answers with an object: the client's conditions and range are weighed against it here. `own` is the reader of
+/// Answers with an object: the client's conditions and range are weighed against it here, and `policy` may say what the
+/// client is told of its lifetime. `own` is the reader of
 /// whoever sent the fetch. `None` when the content's front is gone and the request must look again.
 pub(crate) fn answer_object<B>(
     state: &State,
     request: &Request<B>,
+    policy: &Policy,
     object: &Object,
     own: Option<Reader>,
     told: Told,
@@ -166,14 +168,16 @@ pub(crate) fn answer_object<B>(
         let date = httpdate::fmt_http_date(object.freshness.response_time);
         stored.insert(header::DATE, HeaderValue::from_str(&date).ok()?);
     }
-    stored.insert(header::AGE, httpcache::age_value(object.freshness.age(now)));
+    let age = httpcache::age_value(object.freshness.age(now));
+    stored.insert(header::AGE, age.clone());
     let is_head = request.method() == Method::HEAD;
     if object.status == StatusCode::OK {
         match httpcache::evaluate(request.method(), request.headers(), &stored) {
             Precondition::Proceed => {}
             Precondition::NotModified => {
                 let mut headers = httpcache::not_modified_headers(&stored);
-                headers.insert(header::AGE, httpcache::age_value(object.freshness.age(now)));
+                headers.insert(header::AGE, age);
+                httpcache::set_client_lifetime(&mut headers, policy);
                 return Some(answer(state, StatusCode::NOT_MODIFIED, headers, AnswerBody::Empty, told));
             }
             Precondition::PreconditionFailed => {
@@ -182,6 +186,9 @@ pub(crate) fn answer_object<B>(
             }
         }
         stored.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    if !object.status.is_server_error() {
+        httpcache::set_client_lifetime(&mut stored, policy);
     }
     let length = object.content.whole().map(crate::body::Pieces::length).or(object.declared_length);
     let (status, part) = match resolve_range(request, object, &stored, length) {

@@ -1,15 +1,19 @@
-//! Which zone answers for a host: the table that all threads share, and what each worker remembers of it.
+//! Which zone answers for a host and what it decides for a URL: the configuration that all threads share, and what each
+//! worker remembers of it.
 //!
 //! A worker looks into the shared table once per host and configuration. Whatever a request needs of it afterwards it
 //! takes from the worker's own memory, so that workers don't write one another's counts of references and locks.
 
+use crate::sites::{Sites, policy_of};
 use crate::state::State;
+use httpcache::Policy;
 use parking_lot::{Mutex, RwLock};
-use purge::ZoneClock;
+use purge::{UrlKey, ZoneClock};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zone::{HostName, Route, RouteRefusal, ZoneTable};
+use zone::{HostName, Route, RouteRefusal, Scheme};
 
 /// How many spellings of hosts a worker remembers. One more, and it forgets all: clients choose them.
 const HOSTS_REMEMBERED_MAX: usize = 1024;
@@ -17,18 +21,18 @@ const HOSTS_REMEMBERED_MAX: usize = 1024;
 /// The configuration in force.
 #[derive(Default)]
 pub(crate) struct Zones {
-    table: RwLock<Arc<ZoneTable>>,
-    /// How often it was replaced. Written after the table, so that whoever reads it finds the table.
+    sites: RwLock<Arc<Sites>>,
+    /// How often it was replaced. Written after it, so that whoever reads this finds that.
     changes: AtomicU64,
 }
 
 impl Zones {
-    pub(crate) fn read(&self) -> Arc<ZoneTable> {
-        Arc::clone(&self.table.read())
+    pub(crate) fn read(&self) -> Arc<Sites> {
+        Arc::clone(&self.sites.read())
     }
 
-    pub(crate) fn replace(&self, table: ZoneTable) {
-        *self.table.write() = Arc::new(table);
+    pub(crate) fn replace(&self, sites: Sites) {
+        *self.sites.write() = Arc::new(sites);
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -43,6 +47,31 @@ pub(crate) struct Routed {
     pub(crate) route: Route,
     /// The zone's clock. It may have been retired since.
     pub(crate) clock: Arc<ZoneClock>,
+    /// What the zone decides where none of its rules says more; the network's policy if it decides nothing.
+    policy: Arc<Policy>,
+    decides: bool,
+}
+
+/// What is decided for one URL.
+pub(crate) struct Decided {
+    pub(crate) policy: Arc<Policy>,
+    /// What of the URL is in the cache key.
+    pub(crate) key: UrlKey,
+}
+
+impl Routed {
+    /// What the zone decides for a URL that is asked for by `scheme`.
+    pub(crate) fn decide(&self, url: &UrlKey, scheme: Scheme) -> Decided {
+        if !self.decides {
+            return Decided { policy: Arc::clone(&self.policy), key: url.clone() };
+        }
+        let settings = self.route.zone().caching.config.effective(&url.facts(scheme));
+        let policy = match &settings {
+            Cow::Borrowed(_) => Arc::clone(&self.policy),
+            Cow::Owned(settings) => Arc::new(policy_of(settings)),
+        };
+        Decided { policy, key: url.keyed(scheme, &settings.keying) }
+    }
 }
 
 /// What one worker remembers.
@@ -81,7 +110,11 @@ impl Routes {
         let changes = state.zones.changes();
         let route = state.zones.read().route(host)?;
         let clock = state.ledger.clock(&route.zone().id);
-        let routed = Arc::new(Routed { host: host.clone(), route, clock });
+        let config = &route.zone().caching.config;
+        let decides = !config.is_default();
+        // Of the worker's own, like all that it remembers.
+        let policy = Arc::new(if decides { policy_of(&config.site) } else { Policy::clone(&state.policy) });
+        let routed = Arc::new(Routed { host: host.clone(), route, clock, policy, decides });
         let mut known = self.known.lock();
         if known.changes == changes {
             if known.by_text.len() >= HOSTS_REMEMBERED_MAX {
@@ -99,9 +132,9 @@ mod tests {
     use crate::{Clocks, EdgeConfig};
     use purge::{Epoch, PurgeSeq};
     use std::time::SystemTime;
-    use zone::{Domain, Origin, OriginProtocol, Zone, ZoneId};
+    use zone::{Domain, Origin, OriginProtocol, Zone, ZoneCaching, ZoneId};
 
-    fn table(version: u64, paused: bool) -> ZoneTable {
+    fn table(version: u64, paused: bool) -> Sites {
         let host = |text: &str| HostName::parse(text).unwrap();
         let origin = Origin {
             address: host("127.0.0.1"),
@@ -113,7 +146,8 @@ mod tests {
         };
         let domains = vec![Domain { name: host("a.test"), origin, online: true }];
         let id = ZoneId::parse("zone-aaaaaaaaaaaa").unwrap();
-        ZoneTable::new(version, [Zone { id, name: host("a.test"), paused, domains }])
+        let caching = ZoneCaching::default();
+        Sites::new(version, vec![Zone { id, name: host("a.test"), paused, domains, caching }])
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! asynchronous for that reason.
 
 use crate::object::Object;
-use httpcache::VaryRule;
+use httpcache::{KeyParts, VaryRule};
 use purge::UrlKey;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
@@ -13,7 +13,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
-use zone::ZoneId;
+use zone::{Scheme, Zone};
 
 /// What an entry that holds no object weighs, in bytes.
 const MARKER_BYTES: u64 = 256;
@@ -39,9 +39,32 @@ pub(crate) enum Entry {
     Object(Arc<Object>),
     /// The responses of this URL vary: they are under keys of their own. The generation makes those keys, so that
     /// forgetting this entry forgets them all.
-    Varies(Arc<VaryRule>, u64),
+    Varies(Arc<Selector>, u64),
     /// The last response could not be shared: until then requests don't wait for each other.
     Unshared(SystemTime),
+}
+
+/// What selects among the responses of one URL: the fields that the operator has in the key, then those that the
+/// responses vary by.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Selector {
+    pub(crate) parts: KeyParts,
+    pub(crate) rule: VaryRule,
+}
+
+impl Selector {
+    /// What a request selects; `None` if it can select nothing.
+    fn selects(&self, request: &http::HeaderMap) -> Option<Vec<u8>> {
+        let varies = self.rule.selects(request)?;
+        if self.parts.is_empty() {
+            return Some(varies);
+        }
+        let mut selected = self.parts.select(request)?;
+        // No field value holds a zero byte.
+        selected.push(0);
+        selected.extend_from_slice(&varies);
+        Some(selected)
+    }
 }
 
 /// What a lookup found.
@@ -114,10 +137,14 @@ impl Shelf {
         Self { cache, hasher: SipHasher13::new_with_key(&hash_key) }
     }
 
-    /// The key of a URL before it is known whether its responses vary.
-    pub(crate) fn url_key(&self, zone: &ZoneId, url: &UrlKey) -> ObjectKey {
+    /// The key of a URL before it is known whether its responses vary. It holds the version of the zone's cache keys:
+    /// what was stored by other settings is found no more, and no fetch that was sent by them is joined.
+    pub(crate) fn url_key(&self, zone: &Zone, url: &UrlKey) -> ObjectKey {
         let mut hasher = self.hasher;
-        hasher.write(zone.as_str().as_bytes());
+        hasher.write(zone.id.as_str().as_bytes());
+        hasher.write_u64(zone.caching.keys_version);
+        hasher.write(url.scheme().map_or("", Scheme::as_str).as_bytes());
+        hasher.write(b":");
         hasher.write(url.host().as_str().as_bytes());
         hasher.write(url.path_and_query().as_bytes());
         ObjectKey(hasher.finish128().as_u128())
@@ -132,21 +159,28 @@ impl Shelf {
         ObjectKey(hasher.finish128().as_u128())
     }
 
-    /// Finds what a request selects. `url` guards against two URLs with one key; `request`, the request's fields, is
-    /// only called where responses vary.
+    /// Finds what a request selects. `url` guards against two URLs with one key; `parts` are the fields in the key;
+    /// `request`, the request's fields, is only called where responses vary or there are such parts.
     pub(crate) async fn find<'a>(
         &self,
         url_key: ObjectKey,
         url: &UrlKey,
+        parts: &KeyParts,
         request: impl FnOnce() -> &'a http::HeaderMap,
     ) -> Found {
         let mut found = Found { key: url_key, object: None, varies: false, unshared_until: None };
         let mut entry = self.cache.get(&url_key);
-        if let Some(Entry::Varies(rule, generation)) = &entry {
+        if let Some(Entry::Varies(selector, generation)) = &entry {
             found.varies = true;
-            let Some(selected) = rule.selects(request()) else { return found };
+            // Two URLs that share a key may have rules of their own, with other parts.
+            let selected = Some(selector).filter(|selector| selector.parts == *parts);
+            let Some(selected) = selected.and_then(|selector| selector.selects(request())) else {
+                return found;
+            };
             found.key = self.variant_key(url_key, *generation, &selected);
             entry = self.cache.get(&found.key);
+        } else if !parts.is_empty() && matches!(entry, Some(Entry::Object(_))) {
+            return found;
         }
         match entry {
             Some(Entry::Object(object)) if object.url == *url => found.object = Some(object),
@@ -156,23 +190,23 @@ impl Shelf {
         found
     }
 
-    /// The key under which a response with this `Vary` belongs, for a request with these fields. Remembers the rule.
+    /// The key under which a response with this selector belongs, for a request with these fields. Remembers it.
     /// `None` if no request can select it.
     pub(crate) fn place(
         &self,
         url_key: ObjectKey,
-        rule: VaryRule,
+        selector: Selector,
         request: &http::HeaderMap,
         fresh_generation: u64,
     ) -> Option<ObjectKey> {
-        let selected = rule.selects(request)?;
-        if rule == VaryRule::None {
+        let selected = selector.selects(request)?;
+        if selector.rule == VaryRule::None && selector.parts.is_empty() {
             return Some(url_key);
         }
         let generation = match self.cache.peek(&url_key) {
-            Some(Entry::Varies(known, generation)) if *known == rule => generation,
+            Some(Entry::Varies(known, generation)) if *known == selector => generation,
             _ => {
-                self.cache.insert(url_key, Entry::Varies(Arc::new(rule), fresh_generation));
+                self.cache.insert(url_key, Entry::Varies(Arc::new(selector), fresh_generation));
                 fresh_generation
             }
         };
@@ -254,7 +288,7 @@ mod tests {
     use http::{HeaderMap, StatusCode};
     use httpcache::{Freshness, Policy};
     use purge::{Ledger, PurgeSeq, Tags};
-    use zone::HostName;
+    use zone::{HostName, ZoneCaching, ZoneId};
 
     /// One URL, one key, one content.
     struct World {
@@ -268,7 +302,14 @@ mod tests {
         fn new() -> Self {
             let shelf = Shelf::new(1 << 20, 1 << 16, [1; 16]);
             let url = UrlKey::of_request(HostName::parse("a.test").unwrap(), "/").unwrap();
-            let key = shelf.url_key(&ZoneId::parse("zone-aaaaaaaaaaaa").unwrap(), &url);
+            let zone = Zone {
+                id: ZoneId::parse("zone-aaaaaaaaaaaa").unwrap(),
+                name: HostName::parse("a.test").unwrap(),
+                paused: false,
+                domains: Vec::new(),
+                caching: ZoneCaching::default(),
+            };
+            let key = shelf.url_key(&zone, &url);
             Self { shelf, ledger: Ledger::new([1; 16]), url, key }
         }
 

@@ -14,7 +14,7 @@ use ring::rand::SecureRandom;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
-use zone::ZoneId;
+use zone::Zone;
 
 /// One edge's state.
 pub(crate) struct State {
@@ -124,20 +124,26 @@ impl State {
 
     /// Reads the lease, then the zone's clock, then `seen`: the protocol's order. What follows may look at objects,
     /// at fetches under way and at marks.
-    pub(crate) fn read(&self, zone: &ZoneId) -> Reading {
+    ///
+    /// While the entry that goes with the zone's cache keys is not applied, purges planned by earlier keys may still
+    /// come: nothing is answered from the cache then, as without a lease.
+    pub(crate) fn read(&self, zone: &Zone) -> Reading {
         let leased = self.lease.holds((self.clocks.boot)());
-        let clock = self.ledger.clock(zone);
-        let seen = self.ledger.applied();
-        Reading { leased, clock, seen }
+        self.read_on(leased, self.ledger.clock(&zone.id), zone)
     }
 
     /// The same by a clock of the zone that was obtained before, unless it is retired by now: that it is not is as good
     /// as to obtain it anew.
-    pub(crate) fn read_by(&self, clock: &Arc<ZoneClock>, zone: &ZoneId) -> Reading {
+    pub(crate) fn read_by(&self, clock: &Arc<ZoneClock>, zone: &Zone) -> Reading {
         let leased = self.lease.holds((self.clocks.boot)());
-        let clock = if clock.is_retired() { self.ledger.clock(zone) } else { Arc::clone(clock) };
+        let clock = if clock.is_retired() { self.ledger.clock(&zone.id) } else { Arc::clone(clock) };
+        self.read_on(leased, clock, zone)
+    }
+
+    fn read_on(&self, leased: bool, clock: Arc<ZoneClock>, zone: &Zone) -> Reading {
         let seen = self.ledger.applied();
-        Reading { leased, clock, seen }
+        let keyed = zone.caching.keys_seq <= seen.number();
+        Reading { leased: leased && keyed, clock, seen }
     }
 
     /// A number for one request (`EO-LOG-UUID`); also serves as a generation of variants.

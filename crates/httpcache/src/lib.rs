@@ -8,6 +8,7 @@
 
 mod cache_control;
 mod cache_status;
+mod client_lifetime;
 mod conditional;
 mod content_range;
 mod date;
@@ -30,6 +31,7 @@ mod vary;
 
 pub use cache_control::{CDN_CACHE_CONTROL, CacheControl, DELTA_SECONDS_MAX, DIRECTIVE_FIELDS_MAX};
 pub use cache_status::{CacheStatus, DETAIL_BYTES_MAX, ForwardReason, KEY_BYTES_MAX};
+pub use client_lifetime::set_client_lifetime;
 pub use conditional::{Precondition, evaluate, not_modified_headers};
 pub use content_range::{ContentRange, range_value};
 pub use forwarding::{

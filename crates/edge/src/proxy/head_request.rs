@@ -9,7 +9,7 @@ use crate::fetch::Base;
 use crate::flight::{FetchFailure, Reading};
 use crate::intake::{read_tags, strip_tags, take_unshared};
 use crate::object::{NewObject, Object};
-use crate::origin::{OriginRequest, RequestContent, Scheme};
+use crate::origin::{OriginRequest, RequestContent};
 use crate::respond::{Forwarded, answer_failure};
 use http::{HeaderMap, Method, StatusCode};
 use httpcache::{CACHE_GROUPS, Freshness, HeadUpdate};
@@ -33,10 +33,10 @@ impl Proxy {
             Ok(_permit) => {
                 let request = OriginRequest {
                     method: Method::HEAD,
-                    path_and_query: asked.url.path_and_query().to_owned(),
+                    path_and_query: asked.asked_url.path_and_query().to_owned(),
                     headers: self.passed_on_headers(asked),
                     content: RequestContent::Nothing,
-                    client_scheme: Scheme::of_client(self.peer.is_encrypted),
+                    client_scheme: self.peer.scheme(),
                     upgrade: false,
                 };
                 self.client.send(&asked.routed.route.domain().origin, request).await

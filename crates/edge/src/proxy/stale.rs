@@ -94,11 +94,11 @@ impl Proxy {
         status: Option<StatusCode>,
     ) -> Option<Response<AnswerBody>> {
         let state = &self.state;
-        let reading = state.read_by(&asked.routed.clock, &asked.routed.route.zone().id);
+        let reading = state.read_by(&asked.routed.clock, asked.routed.route.zone());
         if !reading.leased {
             return None;
         }
-        let found = state.shelf.find(asked.url_key, &asked.url, || self.headers_of(asked)).await;
+        let found = self.find(asked).await;
         let object = found.object.filter(|object| object.standing(&state.ledger) == Standing::Clear)?;
         let now = (state.clocks.wall)();
         let may_answer = object.freshness.is_fresh(now) || object.freshness.may_serve_stale_on_error(now);
@@ -112,7 +112,7 @@ impl Proxy {
         let told =
             told.ttl_secs(object.freshness.ttl_secs(now)).detail(&detail(reading.seen, Leave::OnError));
         let told = Told { status: told, eo: "HIT" };
-        let response = answer_object(state, &asked.request, &object, None, told, now)?;
+        let response = answer_object(state, &asked.request, &asked.policy, &object, None, told, now)?;
         Counters::count(&state.counters.stale);
         Some(response)
     }
@@ -126,7 +126,7 @@ impl Proxy {
     }
 
     fn answer_stored(&self, asked: &Asked, object: &Object, told: Told, now: SystemTime) -> Passed {
-        match answer_object(&self.state, &asked.request, object, None, told, now) {
+        match answer_object(&self.state, &asked.request, &asked.policy, object, None, told, now) {
             Some(response) => {
                 Counters::count(&self.state.counters.hits);
                 Passed::Answered(response)

@@ -17,6 +17,7 @@ mod origin_tls;
 mod prefetching;
 mod promise;
 mod purging;
+mod settings;
 mod stale;
 mod storing;
 mod tls;

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
-use zone::{Domain, HostName, OriginProtocol, Zone, ZoneId};
+use zone::{Domain, HostName, OriginProtocol, Zone, ZoneCaching, ZoneId};
 
 /// How long a test waits for anything before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -253,12 +253,14 @@ fn zones(origin: SocketAddr, closed: SocketAddr) -> Vec<Zone> {
                 domain(DEAD_HOST, closed, true),
                 domain(OFFLINE_HOST, origin, false),
             ],
+            caching: ZoneCaching::default(),
         },
         Zone {
             id: ZoneId::parse("zone-bbbbbbbbbbbb").unwrap(),
             name: host("b.test"),
             paused: true,
             domains: vec![domain(PAUSED_HOST, origin, true)],
+            caching: ZoneCaching::default(),
         },
     ]
 }

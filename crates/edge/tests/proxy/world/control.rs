@@ -3,11 +3,11 @@
 use super::{PATIENCE, zone_id};
 use feed::{ControlLink, EdgeToControl, Grant, Prefetched, ToEdge};
 use purge::{Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
-use zone::Zone;
+use zone::{CacheConfig, Zone};
 
 #[derive(Clone)]
 pub(crate) struct Control {
@@ -20,12 +20,14 @@ struct Shared {
     heard: watch::Sender<u64>,
     /// Messages that the test wants sent on the link that is open.
     outgoing: mpsc::Sender<ToEdge>,
-    zones: Vec<Zone>,
+    /// The configuration with its version.
+    zones: Mutex<(u64, Vec<Zone>)>,
     /// Told to break the link that is open.
     breaks: Notify,
     /// Whether links are taken.
     listens: watch::Sender<bool>,
     links: AtomicUsize,
+    sends_zones: AtomicBool,
 }
 
 struct Plan {
@@ -77,10 +79,11 @@ impl Control {
             plan: Mutex::new(plan),
             heard: watch::Sender::new(0),
             outgoing,
-            zones,
+            zones: Mutex::new((1, zones)),
             breaks: Notify::new(),
             listens: watch::Sender::new(true),
             links: AtomicUsize::new(0),
+            sends_zones: AtomicBool::new(true),
         });
         let serving = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -188,6 +191,33 @@ impl Control {
         seq.number()
     }
 
+    /// Decides about caching in the first zone without telling the edge, as the store does: what alters keys is an
+    /// entry too. Returns the position of that entry, or the log's head.
+    pub(crate) fn decide(&self, change: impl FnOnce(&mut CacheConfig)) -> u64 {
+        let mut zones = self.shared.zones.lock().unwrap();
+        let (version, zones) = &mut *zones;
+        *version += 1;
+        let caching = &mut zones[0].caching;
+        let old = CacheConfig::clone(&caching.config);
+        change(Arc::make_mut(&mut caching.config));
+        if caching.config.keys_differ(&old) {
+            let scope = Scope::Keys { config_version: *version };
+            caching.keys_seq = self.append(scope, Method::Delete);
+            caching.keys_version = *version;
+        }
+        self.head()
+    }
+
+    /// Whether links begin with the configuration.
+    pub(crate) fn send_zones(&self, sends: bool) {
+        self.shared.sends_zones.store(sends, Ordering::SeqCst);
+    }
+
+    /// Sends the configuration.
+    pub(crate) fn push_zones(&self) {
+        self.send(self.shared.zones_message());
+    }
+
     /// Sends the last entry of the log.
     pub(crate) fn push(&self) {
         let head = self.shared.plan.lock().unwrap().head();
@@ -198,6 +228,14 @@ impl Control {
     pub(crate) fn push_after(&self, after: u64) {
         let message = self.shared.entries_after(after);
         self.shared.outgoing.try_send(message).unwrap();
+    }
+
+    /// Sends the entries from `first` to `last`.
+    pub(crate) fn push_range(&self, first: u64, last: u64) {
+        let message = self.shared.entries_after(first - 1);
+        let ToEdge::Entries { epoch, mut entries } = message else { return };
+        entries.retain(|entry| entry.seq.number() <= last);
+        self.send(ToEdge::Entries { epoch, entries });
     }
 
     /// Sends any message.
@@ -235,6 +273,11 @@ impl Control {
 }
 
 impl Shared {
+    fn zones_message(&self) -> ToEdge {
+        let (version, zones) = self.zones.lock().unwrap().clone();
+        ToEdge::Zones { version, zones }
+    }
+
     fn entries_after(&self, after: u64) -> ToEdge {
         let plan = self.plan.lock().unwrap();
         let entries = plan.log.iter().filter(|entry| entry.seq.number() > after).take(256).cloned().collect();
@@ -247,7 +290,7 @@ impl Shared {
                 let mut plan = self.plan.lock().unwrap();
                 plan.members.push(hello.member);
                 plan.is_member = true;
-                Some(ToEdge::Zones { version: 1, zones: self.zones.clone() })
+                self.sends_zones.load(Ordering::SeqCst).then(|| self.zones_message())
             }
             EdgeToControl::Ping(ping) => self.answer_ping(ping.nonce),
             EdgeToControl::Acknowledge { epoch, applied } => {
@@ -289,6 +332,7 @@ impl Shared {
             epoch: plan.epoch,
             head: PurgeSeq::new(plan.head()),
             first_retained: PurgeSeq::new(plan.first_retained),
+            config_version: self.zones.lock().unwrap().0,
             lease,
         }))
     }
