@@ -4,6 +4,7 @@ use crate::body::Writer;
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
 use crate::groups::{GroupEvent, Grouping};
 use crate::intake::{TagsRead, read_tags, strip_tags, take_unshared, take_unshared_of_304};
+use crate::interim::InterimResponse;
 use crate::object::{Birth, NewObject, Object, Standing};
 use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody};
 use crate::shelf::{ObjectKey, Selector};
@@ -16,7 +17,7 @@ use purge::UrlKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{SemaphorePermit, mpsc};
 use zone::{Route, Scheme};
 
 /// For how long requests don't wait for each other after a response that could not be shared.
@@ -40,6 +41,8 @@ pub(crate) struct Job {
     pub(crate) headers: HeaderMap,
     pub(crate) version: Version,
     pub(crate) client_scheme: Scheme,
+    /// Where interim responses go.
+    pub(crate) interim: Option<mpsc::Sender<InterimResponse>>,
     /// The last event of groups before the fetch was sent.
     pub(crate) group_event: GroupEvent,
 }
@@ -168,6 +171,7 @@ impl Job {
             content: RequestContent::Nothing,
             client_scheme: self.client_scheme,
             upgrade: false,
+            interim: self.interim.clone(),
         };
         self.client.send(&self.route.domain().origin, request).await
     }

@@ -18,6 +18,7 @@ mod forwarded;
 mod groups;
 mod head;
 mod intake;
+mod interim;
 mod lease;
 mod listen;
 mod object;

@@ -11,6 +11,7 @@ mod frames;
 mod guard;
 mod http1;
 mod http2;
+mod interim;
 mod proxy_protocol;
 mod sockets;
 mod stall;

@@ -17,6 +17,7 @@ pub(crate) use tls::OriginTls;
 pub use tls::{OriginTlsError, OriginTrust};
 
 use crate::flight::{FOLLOW_TIMEOUT, FetchFailure};
+use crate::interim::{INTERIM_RESPONSES_MAX, InterimResponse};
 use crate::state::{Counters, State};
 use body::BodyWaits;
 use bytes::Bytes;
@@ -30,9 +31,9 @@ use hyper::body::Incoming;
 use pool::{Connection, Endpoint, EndpointKey, Link, Pool};
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use zone::{HostName, Origin, OriginProtocol, Scheme};
 
@@ -57,9 +58,6 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How many header fields a response may have.
 const HEADERS_MAX: usize = 128;
 
-/// How many interim responses (1xx) may come before the one that counts.
-const INTERIM_RESPONSES_MAX: u32 = 16;
-
 /// The body of a request to an origin.
 pub(crate) type RequestBody = UnsyncBoxBody<Bytes, RequestBodyError>;
 
@@ -83,6 +81,8 @@ pub(crate) struct OriginRequest {
     pub(crate) client_scheme: Scheme,
     /// Whether it asks for another protocol on its connection.
     pub(crate) upgrade: bool,
+    /// Where interim responses go, if anyone wants them.
+    pub(crate) interim: Option<mpsc::Sender<InterimResponse>>,
 }
 
 /// What a request carries.
@@ -340,7 +340,7 @@ async fn send_over(
 /// Counts interim responses.
 #[derive(Default)]
 struct Interim {
-    count: AtomicU32,
+    count: AtomicUsize,
     exceeded: Notify,
 }
 
@@ -384,7 +384,15 @@ impl OriginRequest {
             Uri::from(path)
         };
         let interim = Arc::clone(interim);
-        hyper::ext::on_informational(&mut message, move |_| {
+        let wanted = self.interim.clone();
+        hyper::ext::on_informational(&mut message, move |response| {
+            if let Some(wanted) = wanted.as_ref().filter(|_| InterimResponse::is_passed_on(response.status()))
+            {
+                let mut headers = response.headers().clone();
+                httpcache::strip_hop_by_hop(&mut headers);
+                // As many as are allowed have room.
+                let _ = wanted.try_send(InterimResponse { status: response.status(), headers });
+            }
             if interim.count.fetch_add(1, Ordering::Relaxed) >= INTERIM_RESPONSES_MAX {
                 interim.exceeded.notify_one();
             }

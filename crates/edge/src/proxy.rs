@@ -11,6 +11,7 @@ use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
 use crate::forwarded;
 use crate::intake::strip_tags;
+use crate::interim::{INTERIM_RESPONSES_MAX, InterimQueue, InterimResponse};
 use crate::listen::Handshake;
 use crate::object::Standing;
 use crate::origin::{
@@ -33,7 +34,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use zone::{HostName, Route, RouteRefusal, Scheme};
 
 /// How often a request looks before it fetches for itself alone.
@@ -83,6 +84,10 @@ struct Asked {
 }
 
 impl Asked {
+    fn interim_client(&self) -> InterimClient {
+        (self.request.version(), self.request.extensions().get().cloned())
+    }
+
     /// What the client wrote as the host, with its port.
     fn host_text(&self) -> &str {
         let field = || self.request.headers().get(header::HOST)?.to_str().ok();
@@ -91,6 +96,15 @@ impl Asked {
             None => field().unwrap_or(self.url.host().as_str()),
         }
     }
+}
+
+/// Where interim responses to a client go, if its connection has a place for them.
+type InterimClient = (Version, Option<Arc<InterimQueue>>);
+
+/// What whoever sends a fetch has of it before all others.
+struct Own {
+    reader: oneshot::Receiver<Reader>,
+    interim: mpsc::Receiver<InterimResponse>,
 }
 
 /// How a pass ended.
@@ -261,7 +275,8 @@ impl Proxy {
                 Boarding::Follow { flight, before_sent } => (flight, before_sent, None),
             }
         };
-        let arrived = flight.arrival().await;
+        let (own, interim) = own.map_or((None, None), |own| (Some(own.reader), Some(own.interim)));
+        let arrived = pass_interim(&asked.interim_client(), interim, flight.arrival()).await;
         let status = arrived.as_ref().ok().map(|arrival| arrival.object.status);
         if status.is_none_or(httpcache::is_stale_if_error)
             && let Some(response) = self.stale_instead(asked, forwarded, status).await
@@ -318,8 +333,9 @@ impl Proxy {
         mut landing: Landing,
         base: Option<Base>,
         leased: Option<bool>,
-    ) -> (Arc<crate::flight::Flight>, oneshot::Receiver<Reader>) {
-        let own = landing.own_reader();
+    ) -> (Arc<crate::flight::Flight>, Own) {
+        let (passes, interim) = mpsc::channel(INTERIM_RESPONSES_MAX);
+        let own = Own { reader: landing.own_reader(), interim };
         let flight = landing.flight();
         let job = Job {
             state: Arc::clone(&self.state),
@@ -331,6 +347,7 @@ impl Proxy {
             url_key: asked.url_key,
             key,
             headers: self.headers_of(asked).clone(),
+            interim: Some(passes),
             group_event: self.state.groups.last(),
             version: asked.request.version(),
             client_scheme: self.peer.scheme(),
@@ -407,6 +424,8 @@ impl Proxy {
             return answer_failure(state, method == Method::HEAD, FetchFailure::TooManyFetches);
         };
         let headers = self.passed_on_headers(&asked);
+        let client = asked.interim_client();
+        let (passes, interim) = mpsc::channel(INTERIM_RESPONSES_MAX);
         let Asked { request: asked_request, routed, policy, asked_url, url_key, .. } = asked;
         let uploading = Arc::new(Uploading::default());
         let mut request = OriginRequest {
@@ -416,16 +435,17 @@ impl Proxy {
             content: RequestContent::Nothing,
             client_scheme: self.peer.scheme(),
             upgrade: false,
+            interim: Some(passes),
         };
         let origin = &routed.route.domain().origin;
         let sent = if asked_request.body().is_end_stream() {
-            self.client.send(origin, request).await
+            pass_interim(&client, Some(interim), self.client.send(origin, request)).await
         } else {
             request.content = RequestContent::Body(uploading.watch(asked_request.into_body(), body_max));
             let config = &state.config;
             let wait_max = config.connect_timeout + config.tls_timeout + config.head_timeout;
             tokio::select! {
-                sent = self.client.send(origin, request) => sent,
+                sent = pass_interim(&client, Some(interim), self.client.send(origin, request)) => sent,
                 failure = uploading.stalled(wait_max) => Err(failure),
             }
         };
@@ -481,6 +501,29 @@ impl Proxy {
         for key in keys.chain([url_key]) {
             self.state.flights.detach(key);
             self.state.shelf.remove(key);
+        }
+    }
+}
+
+/// Waits for a response, and hands on what comes before it to the connection of the client that asked.
+async fn pass_interim<T>(
+    client: &InterimClient,
+    interim: Option<mpsc::Receiver<InterimResponse>>,
+    response: impl Future<Output = T>,
+) -> T {
+    let (Some(mut interim), (version, Some(queue))) = (interim, client) else { return response.await };
+    tokio::pin!(response);
+    loop {
+        tokio::select! {
+            biased;
+            Some(next) = interim.recv() => queue.push(*version, &next),
+            response = &mut response => {
+                // What came together with it still goes ahead of it.
+                while let Ok(next) = interim.try_recv() {
+                    queue.push(*version, &next);
+                }
+                return response;
+            }
         }
     }
 }

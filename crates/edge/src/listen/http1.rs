@@ -2,6 +2,8 @@
 
 use super::ended;
 use super::guard::{Guarded, Notes, Patience, Refused};
+use super::interim::WithInterim;
+use crate::interim::InterimQueue;
 use crate::proxy::Proxy;
 use crate::respond::{AnswerBody, answer_refusal};
 use crate::state::Counters;
@@ -48,8 +50,11 @@ where
     let patience = Patience { head: config.client_head_timeout, idle: config.client_idle_timeout };
     let notes = Arc::new(Notes::new());
     let stream = Guarded::new(stream, is_stalled, limits, patience, Arc::clone(&notes));
-    let service = service_fn(|request| {
+    let interim = Arc::new(InterimQueue::default());
+    let stream = WithInterim::new(stream, Arc::clone(&interim));
+    let service = service_fn(|mut request: Request<Incoming>| {
         let notes = Arc::clone(&notes);
+        request.extensions_mut().insert(Arc::clone(&interim));
         async { Ok::<_, Infallible>(answer(&proxy, request, notes).await) }
     });
     // The guard has its own limits of time and, with one field fewer than the parser takes, of the head.

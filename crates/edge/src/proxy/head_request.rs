@@ -38,6 +38,7 @@ impl Proxy {
                     content: RequestContent::Nothing,
                     client_scheme: self.peer.scheme(),
                     upgrade: false,
+                    interim: None,
                 };
                 self.client.send(&asked.routed.route.domain().origin, request).await
             }

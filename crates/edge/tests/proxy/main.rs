@@ -10,6 +10,7 @@ mod framing;
 mod groups;
 mod head_requests;
 mod http2;
+mod interim;
 mod limits;
 mod origin_backup;
 mod origin_bad;
