@@ -52,6 +52,10 @@ pub struct EdgeConfig {
     /// How long to wait for an origin altogether while its response comes. Time during which clients read what is there
     /// already does not count.
     pub response_timeout: Duration,
+    /// How many connections may speak another protocol than HTTP, such as WebSocket, at once; above it clients get 503.
+    pub upgrades_max: usize,
+    /// How long nothing may move on such a connection before it is closed.
+    pub upgrade_idle_timeout: Duration,
     /// Which certificates of origins are accepted.
     pub origin_trust: OriginTrust,
     /// What origins are told about clients.
@@ -148,6 +152,8 @@ impl EdgeConfig {
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(3600),
+            upgrades_max: 1_024,
+            upgrade_idle_timeout: Duration::from_secs(300),
             origin_trust: OriginTrust::PublicAuthorities,
             forwarded: ForwardedFields::default(),
             head_bytes_max: 64 * 1024,
@@ -203,6 +209,7 @@ impl EdgeConfig {
             ("clients.request_body_max, in bytes,", self.request_body_bytes_max, 0, 1 << 40),
             ("origins.fetches_max", count(self.fetches_max), 1, 1 << 20),
             ("origins.fenced_fetches_max", count(self.fenced_fetches_max), 1, 1 << 20),
+            ("origins.upgrades_max", count(self.upgrades_max), 0, 1 << 20),
             // Those who wait for a head that another asked for would give up before it is given up.
             (
                 "origins.connect_timeout, tls_timeout and head_timeout together, in milliseconds,",

@@ -347,7 +347,7 @@ struct Interim {
 impl OriginRequest {
     /// Whether it may be sent again after it may have reached an origin (RFC 9110 §9.2.2).
     fn may_be_repeated(&self) -> bool {
-        self.method.is_idempotent() && matches!(self.content, RequestContent::Nothing) && !self.upgrade
+        self.method.is_idempotent() && matches!(self.content, RequestContent::Nothing)
     }
 
     /// The message to send. Takes the body.

@@ -5,6 +5,7 @@
 
 mod head_request;
 mod stale;
+mod upgrade;
 
 use crate::body::Reader;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
@@ -131,6 +132,9 @@ impl Proxy {
                 return answer_refusal(&self.state, is_head, status, name, &text);
             }
         };
+        if let Some(wanted) = upgrade::wanted(&asked.request) {
+            return self.upgrade(asked, wanted).await;
+        }
         let is_read = matches!(*asked.request.method(), Method::GET | Method::HEAD);
         if !is_read || !asked.request.body().is_end_stream() {
             return self.pass_on(asked, ForwardReason::Method).await;

@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) groups: Arc<GroupMarks>,
     pub(crate) fetches: Semaphore,
     pub(crate) fenced_fetches: Semaphore,
+    /// Places of connections that speak another protocol by now.
+    pub(crate) upgrades: Arc<Semaphore>,
     /// How much content is being stored right now, in bytes.
     pub(crate) storing_bytes: AtomicU64,
     /// The policy of zones without settings of their own.
@@ -54,6 +56,8 @@ pub struct Counters {
     pub fetches: AtomicU64,
     /// Those among them that were sent again, to the same origin or to its backup, after a failure.
     pub repeated: AtomicU64,
+    /// Connections that changed to another protocol, such as WebSocket.
+    pub upgrades: AtomicU64,
     /// Answers that came with another request's fetch.
     pub collapsed: AtomicU64,
     /// Requests answered while the edge was fenced.
@@ -111,6 +115,7 @@ impl State {
             groups: GroupMarks::new(random()?),
             fetches: Semaphore::new(config.fetches_max),
             fenced_fetches: Semaphore::new(config.fenced_fetches_max),
+            upgrades: Arc::new(Semaphore::new(config.upgrades_max)),
             storing_bytes: AtomicU64::new(0),
             policy: Arc::new(config.policy.clone()),
             via_value: HeaderValue::from_static(String::leak(format!("1.1 {via}"))),

@@ -22,4 +22,5 @@ mod settings;
 mod stale;
 mod storing;
 mod tls;
+mod upgrades;
 mod world;

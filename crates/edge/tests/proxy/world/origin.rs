@@ -197,6 +197,13 @@ impl Exchange {
         assert!(closed.is_ok(), "in vain: the edge to close a connection");
     }
 
+    /// Reads as many bytes as they are.
+    pub(crate) async fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut bytes)).await.unwrap().unwrap();
+        bytes
+    }
+
     /// Breaks the connection off with a reset.
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
