@@ -6,6 +6,7 @@ use crate::listen::{Network, TlsSettings};
 use crate::origin::OriginTrust;
 use httpcache::Policy;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The settings of one edge. [`EdgeConfig::new`] gives the defaults.
@@ -19,6 +20,9 @@ pub struct EdgeConfig {
     pub tls: Option<TlsSettings>,
     /// Whether HTTP/2 is spoken without TLS, too, to clients that begin with its preface.
     pub plain_http2: bool,
+    /// A Unix socket by which the edge that runs hands its listening sockets over to the next one, and at which this one
+    /// then waits for its own heir. `None`: nobody takes over.
+    pub hand_over: Option<PathBuf>,
     /// How many threads serve, each with a runtime of its own. 1 to 256.
     pub workers: usize,
     /// How many bytes the memory store holds at most.
@@ -137,6 +141,7 @@ impl EdgeConfig {
             listen,
             tls: None,
             plain_http2: false,
+            hand_over: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: 256 << 20,
             object_bytes_max: 32 << 20,
@@ -180,6 +185,7 @@ impl EdgeConfig {
 
     /// Everything that is wrong. Settings are named as the keys of the configuration file are.
     pub fn errors(&self) -> Vec<EdgeConfigError> {
+        let tls = self.tls.iter().flat_map(TlsSettings::errors);
         let named = self.name.len() <= 64
             && self.name.starts_with(|c: char| c.is_ascii_alphabetic())
             && self.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
@@ -241,7 +247,7 @@ impl EdgeConfig {
             least,
             most,
         });
-        misnamed.into_iter().chain(outside).collect()
+        misnamed.into_iter().chain(outside).chain(tls).collect()
     }
 }
 

@@ -9,6 +9,7 @@ mod clients;
 mod connection;
 mod frames;
 mod guard;
+mod hand_over;
 mod http1;
 mod http2;
 mod interim;
@@ -23,13 +24,16 @@ use crate::state::{Counters, NoRandomness, State};
 use crate::{follow, prefetch, sweep};
 use certificates::Tls;
 use clients::Clients;
-use connection::Worker;
+use connection::{Ending, Worker};
 use feed::Feed;
+use hand_over::{Handed, Heir, Outcome};
 use sockets::Addresses;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
@@ -37,6 +41,9 @@ use tracing::{debug, info, warn};
 pub use certificates::{CertificateError, CertificateFiles, TlsSettings};
 pub(crate) use connection::Handshake;
 pub use proxy_protocol::{Network, NetworkError};
+
+/// How often an edge that takes over looks whether it can serve.
+const READY_POLL: Duration = Duration::from_millis(5);
 
 /// Why an edge did not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +63,14 @@ pub enum StartError {
     /// Certificates of origins could not be checked.
     #[error(transparent)]
     OriginTls(#[from] OriginTlsError),
+    /// The edge that listens for its heir can't hand over, or this one can't listen for its own.
+    #[error("cannot take over at {path}: {source}")]
+    HandOver {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A certificate can't be used.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
@@ -73,6 +88,9 @@ pub struct EdgeHandle {
     state: Arc<State>,
     tls: Option<Arc<Tls>>,
     shutdown: watch::Sender<bool>,
+    /// Whether it accepts connections.
+    open: watch::Receiver<bool>,
+    handed_over: watch::Receiver<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -81,22 +99,33 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     config.check()?;
     let origin_tls = OriginTls::new(&config.origin_trust)?;
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
-    let (sockets, addresses) = sockets::bind(&config, Vec::new())?;
+    let mut handed = config.hand_over.as_deref().map(hand_over::ask).transpose()?.flatten();
+    let taken = handed.as_mut().map(|handed| std::mem::take(&mut handed.sockets)).unwrap_or_default();
+    let (sockets, addresses) = sockets::bind(&config, taken)?;
+    let heir = match &config.hand_over {
+        Some(path) => {
+            let failed = |source| StartError::HandOver { path: path.clone(), source };
+            Some(Heir::new(path.clone(), &sockets).map_err(failed)?)
+        }
+        None => None,
+    };
     let sockets = sockets::spread(sockets, config.workers);
     let state = Arc::new(State::new(config, clocks)?);
     let (shutdown, down) = watch::channel(false);
+    let (opening, open) = watch::channel(handed.is_none());
+    let (passed_on, handed_over) = watch::channel(false);
     let clients = Arc::new(Clients::new(state.config.connections_per_client_max));
     let mut threads = Vec::new();
     for (index, sockets) in sockets.into_iter().enumerate() {
-        let (state, clients, tls, down) =
-            (Arc::clone(&state), Arc::clone(&clients), tls.clone(), down.clone());
-        let origin_tls = origin_tls.clone();
+        let (state, clients, tls) = (Arc::clone(&state), Arc::clone(&clients), tls.clone());
+        let (origin_tls, open) = (origin_tls.clone(), open.clone());
+        let ending = Ending { down: down.clone(), handed_over: handed_over.clone() };
         let runtime = runtime()?;
         let work = async move {
             let client = OriginClient::new(Arc::clone(&state), origin_tls);
             let handshakes = Semaphore::new(tls.as_ref().map_or(0, |tls| tls.settings.handshakes_max));
-            let worker = Worker { state, client, routes: Arc::default(), tls, handshakes, down };
-            accept::serve(Arc::new(worker), clients, sockets).await;
+            let worker = Worker { state, client, routes: Arc::default(), tls, handshakes, ending };
+            accept::serve(Arc::new(worker), clients, sockets, open).await;
         };
         threads.push(thread(format!("edge-{index}"), move || runtime.block_on(work))?);
     }
@@ -111,7 +140,7 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
         }
     };
     threads.push(thread("edge-prefetch".into(), move || runtime_of_prefetch.block_on(fetch_ahead))?);
-    let (following, watched, runtime) = (Arc::clone(&state), tls.clone(), runtime()?);
+    let (following, watched, runtime_of_follow) = (Arc::clone(&state), tls.clone(), runtime()?);
     let follow = async move {
         let sweeping = tokio::spawn(sweep::run(Arc::clone(&following)));
         let reloading = watched.map(|tls| tokio::spawn(tls.watch()));
@@ -123,10 +152,66 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
             reloading.abort();
         }
     };
-    threads.push(thread("edge-follow".into(), move || runtime.block_on(follow))?);
+    threads.push(thread("edge-follow".into(), move || runtime_of_follow.block_on(follow))?);
+    if let Some(heir) = heir {
+        let succession = Succession {
+            state: Arc::clone(&state),
+            handed,
+            heir,
+            opening,
+            passed_on,
+            shutdown: shutdown.clone(),
+        };
+        let runtime = runtime()?;
+        threads.push(thread("edge-hand-over".into(), move || runtime.block_on(succession.run()))?);
+    }
     let Addresses { plain, tls: encrypted } = addresses;
     info!(name = state.config.name, address = %plain, tls = ?encrypted, "edge started");
-    Ok(EdgeHandle { addresses, state, tls, shutdown, threads })
+    Ok(EdgeHandle { addresses, state, tls, shutdown, open, handed_over, threads })
+}
+
+/// An edge between the one before and the one after it.
+struct Succession {
+    state: Arc<State>,
+    handed: Option<Handed>,
+    heir: Heir,
+    opening: watch::Sender<bool>,
+    passed_on: watch::Sender<bool>,
+    shutdown: watch::Sender<bool>,
+}
+
+impl Succession {
+    /// Takes over once this edge can serve, then waits for the next one.
+    async fn run(self) {
+        let mut down = self.shutdown.subscribe();
+        if let Some(handed) = self.handed {
+            let ready = async {
+                while !is_ready(&self.state, 1) {
+                    tokio::time::sleep(READY_POLL).await;
+                }
+            };
+            tokio::select! {
+                () = ready => {}
+                () = ended(&mut down) => return,
+            }
+            self.opening.send_replace(true);
+            handed.serving();
+        }
+        match self.heir.wait(down).await {
+            Ok(Outcome::HandedOver) => {
+                info!("handed over to the next edge");
+                self.passed_on.send_replace(true);
+                self.shutdown.send_replace(true);
+            }
+            Ok(Outcome::Ended) => {}
+            Err(error) => warn!(%error, "the next edge will not be able to take over"),
+        }
+    }
+}
+
+/// Whether an edge holds a lease, and the configuration of this version or a newer one.
+fn is_ready(state: &State, version: u64) -> bool {
+    state.zones.read().version() >= version && state.lease.holds((state.clocks.boot)())
 }
 
 fn runtime() -> Result<Runtime, StartError> {
@@ -169,7 +254,7 @@ impl EdgeHandle {
     /// Whether the edge has its first configuration, holds a lease and is not told to end: whether it serves as it
     /// should.
     pub fn is_ready(&self) -> bool {
-        !*self.shutdown.borrow() && self.state.zones.read().version() > 0 && self.holds_lease()
+        !*self.shutdown.borrow() && *self.open.borrow() && is_ready(&self.state, 1)
     }
 
     /// Whether the edge may answer from its cache.
@@ -200,8 +285,16 @@ impl EdgeHandle {
     /// A question that can be asked of the edge from elsewhere: whether it holds a lease, and the configuration of
     /// this version or a newer one. The first configuration ever has version 1.
     pub fn readiness(&self, version: u64) -> impl Fn() -> bool + Send + Sync + 'static {
-        let state = Arc::clone(&self.state);
-        move || state.zones.read().version() >= version && state.lease.holds((state.clocks.boot)())
+        let (state, open, down) = (Arc::clone(&self.state), self.open.clone(), self.shutdown.subscribe());
+        move || is_ready(&state, version) && *open.borrow() && !*down.borrow()
+    }
+
+    /// Completes once another process has taken over, by [`EdgeConfig::hand_over`]: this one accepts no connections any
+    /// more, and is to be stopped. Never completes otherwise.
+    pub async fn handed_over(&self) {
+        if self.handed_over.clone().wait_for(|handed| *handed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Tells the edge to end: no new connections, requests under way finish, the lease is given up.

@@ -147,6 +147,30 @@ pub(crate) struct OriginTrustArgs {
     pub(crate) dangerously_accept_any_origin_certificate: bool,
 }
 
+/// How clients connect.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct EntranceArgs {
+    /// Where clients connect with TLS (HTTP/2 and HTTP/1.1); for one edge only
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) tls_listen: Option<SocketAddr>,
+    /// A certificate chain, PEM; the first one given answers names that none holds. May be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Vec<PathBuf>,
+    /// The private key of each certificate, PEM, in the same order
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Vec<PathBuf>,
+    /// A directory of certificates: NAME.crt with NAME.key, or NAME/fullchain.pem with NAME/privkey.pem. Changes are
+    /// noticed, at once after SIGHUP
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tls_dir: Option<PathBuf>,
+    /// Speak HTTP/2 without TLS, too, to clients that begin with it
+    #[arg(long)]
+    pub(crate) plain_http2: bool,
+    /// Expect a header of the PROXY protocol from balancers at this address or network; may be given several times
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) proxy_protocol_from: Vec<edge::Network>,
+}
+
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ServeArgs {
     /// Where clients connect; each address given is an edge of its own [default: 127.0.0.1:8080]
@@ -160,6 +184,8 @@ pub(crate) struct ServeArgs {
     pub(crate) limits: EdgeLimitArgs,
     #[command(flatten)]
     pub(crate) trust: OriginTrustArgs,
+    #[command(flatten)]
+    pub(crate) entrance: EntranceArgs,
 }
 
 #[derive(Clone, Debug, ClapArgs)]
@@ -187,6 +213,12 @@ pub(crate) struct EdgeArgs {
     pub(crate) limits: EdgeLimitArgs,
     #[command(flatten)]
     pub(crate) trust: OriginTrustArgs,
+    #[command(flatten)]
+    pub(crate) entrance: EntranceArgs,
+    /// A Unix socket for upgrades without a gap: takes over from the edge that waits there, then waits there for the
+    /// next one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hand_over: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, ClapArgs)]

@@ -3,7 +3,9 @@
 //! One edge follows the control plane in process, the other over a network connection, as an edge on another host
 //! would. What the story claims is checked as it is told: the demo fails if an edge serves what it should not.
 
-use crate::args::{ControlPlaneArgs, DemoArgs, EdgeLimitArgs, OriginTrustArgs, ServeArgs, SiteArgs};
+use crate::args::{
+    ControlPlaneArgs, DemoArgs, EdgeLimitArgs, EntranceArgs, OriginTrustArgs, ServeArgs, SiteArgs,
+};
 use crate::control_plane::{Signals, runtime};
 use crate::data;
 use crate::demo_origin::{DemoOrigin, SLOW_PATH};
@@ -112,6 +114,7 @@ impl Demo {
             },
             limits: limits.clone(),
             trust: OriginTrustArgs::default(),
+            entrance: EntranceArgs::default(),
         };
         let served = Served::start(&serve, &|_| None, wall_clock).await?;
         let feed = served.control.feed.context("the feed listens")?;
@@ -119,7 +122,7 @@ impl Demo {
         let config = EdgeConfig {
             name: "edge-2".into(),
             listen: free,
-            ..edge_process::settings(&limits, &serve.trust)?.config
+            ..edge_process::settings(&limits, &serve.trust, &serve.entrance)?.config
         };
         let far_edge =
             edge::start(config, Http2::new(feed.to_string(), token), Clocks::with_wall(wall_clock))?;

@@ -8,11 +8,11 @@
 mod written;
 
 use anyhow::{Context, bail};
-use edge::{EdgeConfig, OriginTrust};
+use edge::{CertificateFiles, EdgeConfig, OriginTrust, TlsSettings};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use written::{Addresses, Count, Reading, Size, Switch, Text, Texts, Time};
+use written::{Address, Addresses, Count, Networks, Reading, Size, Switch, Text, Texts, Time};
 
 /// The longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -35,6 +35,11 @@ struct RawEdge {
     token_file: Option<Text>,
     /// How many threads serve. 1 to 256. Flag `--workers`. Default: one for each core.
     workers: Option<Count<usize>>,
+    /// A Unix socket for upgrades without a gap: an edge takes over from the one that waits there, then waits there for
+    /// the next one. Not for `everfresh serve`. Flag `--hand-over`. No default.
+    hand_over: Option<Text>,
+    /// TLS with clients.
+    tls: RawTls,
     /// What is kept, and how much of it.
     cache: RawCache,
     /// Those who ask: what they may send, how long they may take.
@@ -47,6 +52,28 @@ struct RawEdge {
     prefetch: RawPrefetch,
     /// Hearing from the control plane.
     lease: RawLease,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawTls {
+    /// Where clients connect with TLS: an address with a port. Flag `--tls-listen`. No default.
+    listen: Option<Addresses>,
+    /// Certificate chains, PEM, each the server's own certificate first. The first one answers clients that name no
+    /// host, or one that no certificate holds. Flag `--tls-cert`. No default.
+    certificates: Option<Texts>,
+    /// Their private keys, PEM, in the same order. Flag `--tls-key`. No default.
+    keys: Option<Texts>,
+    /// A directory of certificates: `NAME.crt` or `NAME.pem` with `NAME.key`, or with the key in the same file, and
+    /// `NAME/fullchain.pem` with `NAME/privkey.pem`. What counts are the names in the certificates; one that is called
+    /// `default` answers names that none holds. Flag `--tls-dir`. No default.
+    directory: Option<Text>,
+    /// How often it is looked whether the files have changed. SIGHUP looks at once. 10 ms to 1 hour. Default `"10s"`.
+    reload_interval: Option<Time>,
+    /// How long a handshake may take. 1 ms to 1 hour. Default `"10s"`.
+    handshake_timeout: Option<Time>,
+    /// How many handshakes may be under way on each worker; more wait. 1 to 65,536. Default `256`.
+    handshakes_max: Option<Count<usize>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,9 +94,20 @@ struct RawClients {
     /// How many connections clients may hold open on each worker; more wait in the kernel's queue. 1 to 1,048,576.
     /// Default `10000`.
     connections_max: Option<Count<usize>>,
+    /// How many of them one client may hold open on all workers together; more are closed at once. An address is a
+    /// client, of IPv6 its first 64 bits. 1 to 16,777,216. Default `10000`.
+    connections_per_client_max: Option<Count<usize>>,
+    /// Whether HTTP/2 is spoken without TLS, too, to clients that begin with it. Flag `--plain-http2`. Default `false`.
+    plain_http2: Option<Switch>,
+    /// Addresses and networks (`10.0.0.0/8`) of balancers whose connections begin with a header of the PROXY protocol,
+    /// version 1 or 2. From there it must be there, from elsewhere it is refused. Flag `--proxy-protocol-from`. No
+    /// default.
+    proxy_protocol_from: Option<Texts>,
+    /// How long requests under way may take once the edge is told to end. Up to 1 hour. Default `"10s"`.
+    drain_timeout: Option<Time>,
     /// The largest head of a request; above it clients get 431. 1 KiB to 1 MiB. Default `"64KiB"`.
     head_max: Option<Size<usize>>,
-    /// How many fields a request may have; above it clients get 431. 1 to 1,024. Default `128`.
+    /// How many fields a request may have; above it clients get 431. 1 to 1,024. Default `96`.
     fields_max: Option<Count<usize>>,
     /// The longest request target; above it clients get 414. At most `head_max`. Default `"8KiB"`.
     target_max: Option<Size<usize>>,
@@ -159,7 +197,11 @@ pub(crate) struct EdgeFile {
     pub(crate) token_file: Option<PathBuf>,
     /// The largest stored content, if it is set: its default depends on the memory, which a flag may still change.
     pub(crate) object_max: Option<u64>,
-    /// Everything else. Its name and its address are placeholders until they are chosen.
+    /// Where clients connect with TLS.
+    pub(crate) tls_listen: Option<SocketAddr>,
+    /// How, if they do. Its address is a placeholder.
+    pub(crate) tls: TlsSettings,
+    /// Everything else. Its name and its addresses are placeholders until they are chosen.
     pub(crate) config: EdgeConfig,
 }
 
@@ -167,7 +209,17 @@ impl EdgeFile {
     /// What holds without a file.
     pub(crate) fn absent() -> Self {
         let config = EdgeConfig::new("edge-1".into(), ([127, 0, 0, 1], 8080).into());
-        Self { listen: Vec::new(), name: None, control: None, token_file: None, object_max: None, config }
+        let tls = TlsSettings::new(config.listen);
+        Self {
+            listen: Vec::new(),
+            name: None,
+            control: None,
+            token_file: None,
+            object_max: None,
+            tls_listen: None,
+            tls,
+            config,
+        }
     }
 
     /// Reads a file. The error says everything that is wrong with it.
@@ -187,6 +239,7 @@ impl EdgeFile {
         let mut reading = Reading::of(text);
         raw.check(&mut file, &mut reading);
         file.settle_object_max();
+        reading.add(file.tls.errors());
         reading.add(file.config.errors());
         reading.end().map(|()| file)
     }
@@ -206,14 +259,14 @@ impl RawEdge {
         }
         reading.take("listen", self.listen, &mut file.listen);
         reading.take_optional("control", self.control, &mut file.control);
-        let mut token_file = None;
-        reading.take_optional("token_file", self.token_file, &mut token_file);
-        file.token_file = token_file.map(PathBuf::from);
+        reading.take_path("token_file", self.token_file, &mut file.token_file);
+        self.tls.check(file, reading);
         let config = &mut file.config;
         reading.take("workers", self.workers, &mut config.workers);
         reading.take_optional("cache.object_max", self.cache.object_max, &mut file.object_max);
         reading.take("cache.memory", self.cache.memory, &mut config.memory_bytes);
         reading.take("cache.sweep_interval", self.cache.sweep_interval, &mut config.sweep_interval);
+        reading.take_path("hand_over", self.hand_over, &mut config.hand_over);
         self.clients.check(config, reading);
         self.origins.check(config, reading);
         self.tags.check(config, reading);
@@ -224,9 +277,49 @@ impl RawEdge {
     }
 }
 
+impl RawTls {
+    fn check(self, file: &mut EdgeFile, reading: &mut Reading<'_>) {
+        reading.take_optional("tls.listen", self.listen.map(Address), &mut file.tls_listen);
+        let tls = &mut file.tls;
+        let (mut chains, mut keys) = (Vec::new(), Vec::new());
+        reading.take("tls.certificates", self.certificates, &mut chains);
+        reading.take("tls.keys", self.keys, &mut keys);
+        match certificate_files(chains, keys) {
+            Ok(files) => tls.files = files,
+            Err(wrong) => reading.refuse(&format!("tls.certificates and tls.keys: {wrong}")),
+        }
+        reading.take_path("tls.directory", self.directory, &mut tls.directory);
+        reading.take("tls.reload_interval", self.reload_interval, &mut tls.reload_interval);
+        reading.take("tls.handshake_timeout", self.handshake_timeout, &mut tls.handshake_timeout);
+        reading.take("tls.handshakes_max", self.handshakes_max, &mut tls.handshakes_max);
+    }
+}
+
+/// Each certificate with its key.
+pub(crate) fn certificate_files(
+    chains: Vec<impl Into<PathBuf>>,
+    keys: Vec<impl Into<PathBuf>>,
+) -> Result<Vec<CertificateFiles>, String> {
+    if chains.len() != keys.len() {
+        return Err(format!(
+            "{} certificates and {} keys; name one key for each certificate, in the same order",
+            chains.len(),
+            keys.len()
+        ));
+    }
+    let pairs = chains.into_iter().zip(keys);
+    Ok(pairs.map(|(chain, key)| CertificateFiles { chain: chain.into(), key: key.into() }).collect())
+}
+
 impl RawClients {
     fn check(self, config: &mut EdgeConfig, reading: &mut Reading<'_>) {
         reading.take("clients.connections_max", self.connections_max, &mut config.connections_max);
+        let per_client = &mut config.connections_per_client_max;
+        reading.take("clients.connections_per_client_max", self.connections_per_client_max, per_client);
+        reading.take("clients.plain_http2", self.plain_http2, &mut config.plain_http2);
+        let balancers = self.proxy_protocol_from.map(Networks);
+        reading.take("clients.proxy_protocol_from", balancers, &mut config.proxy_protocol_from);
+        reading.take("clients.drain_timeout", self.drain_timeout, &mut config.drain_timeout);
         reading.take("clients.head_max", self.head_max, &mut config.head_bytes_max);
         reading.take("clients.fields_max", self.fields_max, &mut config.fields_max);
         reading.take("clients.target_max", self.target_max, &mut config.target_bytes_max);

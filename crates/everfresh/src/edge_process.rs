@@ -1,21 +1,26 @@
 //! An edge that follows a control plane of another process.
 
-use crate::args::{EdgeArgs, EdgeLimitArgs, OriginTrustArgs};
+use crate::args::{EdgeArgs, EdgeLimitArgs, EntranceArgs, OriginTrustArgs};
 use crate::control_plane::Signals;
 use crate::data::{self, Environment};
-use crate::edge_file::EdgeFile;
+use crate::edge_file::{EdgeFile, certificate_files};
 use anyhow::{Context, bail};
 use edge::{Clocks, EdgeConfig, OriginTrust};
 use feed::Http2;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Where an edge listens unless it is told.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// The settings of edges: the flags' where they say something, else the file's, else the defaults.
-pub(crate) fn settings(limits: &EdgeLimitArgs, trust: &OriginTrustArgs) -> anyhow::Result<EdgeFile> {
+pub(crate) fn settings(
+    limits: &EdgeLimitArgs,
+    trust: &OriginTrustArgs,
+    entrance: &EntranceArgs,
+) -> anyhow::Result<EdgeFile> {
     let mut settings = match &limits.config {
         Some(path) => EdgeFile::read(path)?,
         None => EdgeFile::absent(),
@@ -33,7 +38,40 @@ pub(crate) fn settings(limits: &EdgeLimitArgs, trust: &OriginTrustArgs) -> anyho
     } else if !trust.origin_ca.is_empty() {
         settings.config.origin_trust = OriginTrust::AlsoAuthoritiesOf(trust.origin_ca.clone());
     }
+    open_entrance(entrance, &mut settings)?;
     Ok(settings)
+}
+
+/// How clients connect: the flags' where they say something.
+fn open_entrance(entrance: &EntranceArgs, settings: &mut EdgeFile) -> anyhow::Result<()> {
+    settings.config.plain_http2 |= entrance.plain_http2;
+    if !entrance.proxy_protocol_from.is_empty() {
+        settings.config.proxy_protocol_from.clone_from(&entrance.proxy_protocol_from);
+    }
+    let files = certificate_files(entrance.tls_cert.clone(), entrance.tls_key.clone());
+    let files = files.map_err(anyhow::Error::msg).context("--tls-cert and --tls-key")?;
+    if !files.is_empty() || entrance.tls_dir.is_some() {
+        settings.tls.files = files;
+        settings.tls.directory.clone_from(&entrance.tls_dir);
+    }
+    let tls = &mut settings.tls;
+    let has_certificates = !tls.files.is_empty() || tls.directory.is_some();
+    match (entrance.tls_listen.or(settings.tls_listen), has_certificates) {
+        (Some(listen), true) => {
+            tls.listen = listen;
+            settings.config.tls = Some(tls.clone());
+        }
+        (Some(listen), false) => bail!(
+            "there is no certificate for {listen}: give --tls-cert and --tls-key, or --tls-dir, or set them under [tls]"
+        ),
+        (None, true) => {
+            bail!(
+                "there are certificates, but no address to use them at: give --tls-listen, or set it under [tls]"
+            )
+        }
+        (None, false) => {}
+    }
+    Ok(())
 }
 
 /// The settings of each edge of a process that runs a control plane, too.
@@ -41,12 +79,14 @@ pub(crate) fn settings_beside_control_plane(
     listen: &[SocketAddr],
     limits: &EdgeLimitArgs,
     trust: &OriginTrustArgs,
+    entrance: &EntranceArgs,
 ) -> anyhow::Result<Vec<EdgeConfig>> {
-    let settings = settings(limits, trust)?;
+    let settings = settings(limits, trust, entrance)?;
     for (key, is_set) in [
         ("name", settings.name.is_some()),
         ("control", settings.control.is_some()),
         ("token_file", settings.token_file.is_some()),
+        ("hand_over", settings.config.hand_over.is_some()),
     ] {
         if is_set {
             bail!(
@@ -56,6 +96,11 @@ pub(crate) fn settings_beside_control_plane(
         }
     }
     let listen = [listen, &settings.listen, &[LISTEN]].into_iter().find(|given| !given.is_empty());
+    if settings.config.tls.is_some() && listen.is_some_and(|listen| listen.len() > 1) {
+        bail!(
+            "several edges can't share one address for TLS: give one --listen, or run everfresh edge for each"
+        );
+    }
     let config = |(index, listen): (usize, &SocketAddr)| EdgeConfig {
         name: format!("edge-{}", index + 1),
         listen: *listen,
@@ -70,8 +115,9 @@ pub(crate) fn run(
     environment: Environment<'_>,
     wall_clock: fn() -> SystemTime,
 ) -> anyhow::Result<()> {
-    let settings = settings(&args.limits, &args.trust)?;
+    let settings = settings(&args.limits, &args.trust, &args.entrance)?;
     let mut config = settings.config;
+    config.hand_over = args.hand_over.or(config.hand_over);
     config.name = args.name.or(settings.name).unwrap_or(config.name);
     config.listen = match (args.listen, &settings.listen[..]) {
         (Some(listen), _) | (None, &[listen]) => listen,
@@ -94,6 +140,7 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;
+        let mut reload = signal(SignalKind::hangup())?;
         let name = config.name.clone();
         let edge = edge::start(config, Http2::new(control, token), Clocks::with_wall(wall_clock))?;
         let ready = edge.readiness(1);
@@ -101,16 +148,28 @@ pub(crate) fn run(
             while !ready() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            writeln!(std::io::stdout(), "everfresh edge {}: ready at http://{}", name, edge.address())
+            let mut out = std::io::stdout();
+            writeln!(out, "everfresh edge {name}: ready at http://{}", edge.address())?;
+            match edge.tls_address() {
+                Some(address) => writeln!(out, "everfresh edge {name}: ready at https://{address}"),
+                None => Ok(()),
+            }
         };
         let wait = async {
             // A standard output that is gone is no reason to stop serving.
             let _ = announce.await;
             std::future::pending::<()>().await;
         };
+        let reloading = async {
+            while reload.recv().await.is_some() {
+                edge.reload_certificates();
+            }
+        };
         tokio::select! {
             () = signals.wait() => {}
+            () = edge.handed_over() => {}
             () = wait => {}
+            () = reloading => {}
         }
         edge.stop();
         Ok(())

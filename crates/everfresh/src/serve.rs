@@ -13,6 +13,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long edges may take until they are ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +51,12 @@ impl Served {
             Some(_) => Err("an edge waits for its configuration or its lease".into()),
             None => Err("the edges are starting".into()),
         });
-        let configs = edge_process::settings_beside_control_plane(&args.listen, &args.limits, &args.trust)?;
+        let configs = edge_process::settings_beside_control_plane(
+            &args.listen,
+            &args.limits,
+            &args.trust,
+            &args.entrance,
+        )?;
         let control = ControlPlane::start(&args.control, environment, wall_clock, ready).await?;
         let mut edges = Vec::new();
         for config in configs {
@@ -111,7 +117,16 @@ pub(crate) fn run(
             }
             out.flush()?;
         }
-        signals.wait().await;
+        let mut reload = signal(SignalKind::hangup())?;
+        let reloading = async {
+            while reload.recv().await.is_some() {
+                served.edges.iter().for_each(EdgeHandle::reload_certificates);
+            }
+        };
+        tokio::select! {
+            () = signals.wait() => {}
+            () = reloading => {}
+        }
         served.stop().await;
         Ok(())
     })
@@ -136,6 +151,9 @@ fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
     writeln!(out, "everfresh: ready")?;
     for (index, edge) in served.edges.iter().enumerate() {
         writeln!(out, "  edge    http://{}  (edge-{})", edge.address(), index + 1)?;
+        if let Some(address) = edge.tls_address() {
+            writeln!(out, "  edge    https://{address}  (edge-{})", index + 1)?;
+        }
     }
     writeln!(out, "  API     {}", control.endpoint)?;
     if let Some(feed) = control.feed {

@@ -2,7 +2,6 @@
 
 use super::clients::Clients;
 use super::connection::{self, Worker};
-use super::ended;
 use super::sockets::{Entrance, Socket};
 use crate::state::Counters;
 use std::io;
@@ -10,18 +9,32 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::warn;
 
 /// How long to wait when connections can't be accepted, for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long it is looked for connections that came before the edge was told to end.
+/// How long it is looked for one more connection that came before the edge was told to end.
 const LAST_LOOK: Duration = Duration::from_millis(5);
+
+/// How long it is looked for all of them, however many still come.
+const LAST_LOOK_MAX: Duration = Duration::from_millis(200);
 
 /// Serves the connections of these sockets until the edge is told to end, then those that are open until theirs, for
 /// at most `drain_timeout`.
-pub(super) async fn serve(worker: Arc<Worker>, clients: Arc<Clients>, sockets: Vec<Socket>) {
+pub(super) async fn serve(
+    worker: Arc<Worker>,
+    clients: Arc<Clients>,
+    sockets: Vec<Socket>,
+    mut open: watch::Receiver<bool>,
+) {
+    let mut ending = worker.ending.clone();
+    tokio::select! {
+        // An edge that takes over lets the one before serve until it is ready itself.
+        _ = open.wait_for(|open| *open) => {}
+        () = ending.begun() => return,
+    }
     let config = &worker.state.config;
     let (places_max, drain_timeout) = (config.connections_max, config.drain_timeout);
     let places = Arc::new(Semaphore::new(places_max));
@@ -45,7 +58,7 @@ async fn accept(
     places: Arc<Semaphore>,
     socket: Socket,
 ) -> io::Result<()> {
-    let mut down = worker.down.clone();
+    let mut ending = worker.ending.clone();
     socket.listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(socket.listener)?;
     let is_tls = socket.entrance == Entrance::Tls;
@@ -64,7 +77,7 @@ async fn accept(
         };
         let (place, accepted) = tokio::select! {
             accepted = accepted => accepted,
-            () = ended(&mut down) => break,
+            () = ending.begun() => break,
         };
         let Ok(place) = place else { break };
         match accepted {
@@ -76,8 +89,11 @@ async fn accept(
             }
         }
     }
-    // Who is in the queue by now has seen the connection open, and would see it reset.
-    while let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+    // Who is in the queue by now has seen the connection open, and would see it reset. Where another edge has the
+    // socket, too, the queue is its own.
+    let last = tokio::time::Instant::now() + LAST_LOOK_MAX;
+    while !ending.is_handed_over() && tokio::time::Instant::now() < last {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
         match tokio::time::timeout(LAST_LOOK, listener.accept()).await {
             Ok(Ok((stream, address))) => enter(place, stream, address),
             _ => break,

@@ -2,6 +2,7 @@
 //!
 //! A set is loaded as a whole or not at all, so that a file that is being written never takes a working set away.
 
+use crate::config::EdgeConfigError;
 use parking_lot::RwLock;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::Ticketer;
@@ -55,6 +56,20 @@ impl TlsSettings {
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 256,
         }
+    }
+
+    /// Everything that lies outside its range.
+    pub fn errors(&self) -> Vec<EdgeConfigError> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let ranges = [
+            ("tls.reload_interval, in milliseconds,", millis(self.reload_interval), 10, 3_600_000),
+            ("tls.handshake_timeout, in milliseconds,", millis(self.handshake_timeout), 1, 3_600_000),
+            ("tls.handshakes_max", self.handshakes_max as u64, 1, 1 << 16),
+        ];
+        let wrong = ranges.into_iter().filter(|(_, given, least, most)| !(least..=most).contains(&given));
+        wrong
+            .map(|(what, given, least, most)| EdgeConfigError::OutOfRange { what, given, least, most })
+            .collect()
     }
 }
 

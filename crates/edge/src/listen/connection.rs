@@ -3,7 +3,7 @@
 use super::certificates::{Certificate, Tls};
 use super::clients::Clients;
 use super::stall::StallBreaker;
-use super::{http1, http2, proxy_protocol};
+use super::{ended, http1, http2, proxy_protocol};
 use crate::origin::OriginClient;
 use crate::proxy::{Peer, Proxy};
 use crate::routes::Routes;
@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -24,6 +25,12 @@ use zone::HostName;
 /// How a client begins that speaks HTTP/2 without having been asked (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long an edge that ends waits for requests that may be on their way on connections without one.
+const IDLE_GRACE: Duration = Duration::from_millis(300);
+
+/// The same once another edge serves, so that nobody waits for this one's end.
+const IDLE_GRACE_HANDED_OVER: Duration = Duration::from_secs(5);
+
 /// What connections of one worker have in common.
 pub(super) struct Worker {
     pub(super) state: Arc<State>,
@@ -32,7 +39,31 @@ pub(super) struct Worker {
     pub(super) tls: Option<Arc<Tls>>,
     /// Places for handshakes under way.
     pub(super) handshakes: Semaphore,
+    pub(super) ending: Ending,
+}
+
+/// Whether, and how, the edge ends.
+#[derive(Clone)]
+pub(super) struct Ending {
     pub(super) down: watch::Receiver<bool>,
+    pub(super) handed_over: watch::Receiver<bool>,
+}
+
+impl Ending {
+    /// Completes once the edge is told to end.
+    pub(super) async fn begun(&mut self) {
+        ended(&mut self.down).await;
+    }
+
+    /// Whether another edge serves the same address by now.
+    pub(super) fn is_handed_over(&self) -> bool {
+        *self.handed_over.borrow()
+    }
+
+    /// How long a connection without a request is kept once the edge ends.
+    pub(super) fn idle_grace(&self) -> Duration {
+        if self.is_handed_over() { IDLE_GRACE_HANDED_OVER } else { IDLE_GRACE }
+    }
 }
 
 /// What a handshake settled.
@@ -101,7 +132,7 @@ async fn plain(
     let proxy = proxy(worker, Peer { address, is_encrypted: false, handshake: None });
     let is_stalled = stream.is_waiting();
     if !worker.state.config.plain_http2 {
-        return http1::serve(proxy, stream, is_stalled, worker.down.clone()).await;
+        return http1::serve(proxy, stream, is_stalled, worker.ending.clone()).await;
     }
     let begin = beginning(&mut stream);
     let Ok(Ok(begin)) = tokio::time::timeout(worker.state.config.client_head_timeout, begin).await else {
@@ -110,9 +141,9 @@ async fn plain(
     let is_http2 = begin == PREFACE;
     let stream = Rewound { begin, stream };
     if is_http2 {
-        http2::serve(proxy, stream, worker.down.clone()).await
+        http2::serve(proxy, stream, worker.ending.clone()).await
     } else {
-        http1::serve(proxy, stream, is_stalled, worker.down.clone()).await
+        http1::serve(proxy, stream, is_stalled, worker.ending.clone()).await
     }
 }
 
@@ -149,9 +180,9 @@ async fn encrypted(
             let handshake = Some(Arc::new(handshake));
             let proxy = proxy(worker, Peer { address, is_encrypted: true, handshake });
             return if is_http2 {
-                http2::serve(proxy, stream, worker.down.clone()).await
+                http2::serve(proxy, stream, worker.ending.clone()).await
             } else {
-                http1::serve(proxy, stream, is_stalled, worker.down.clone()).await
+                http1::serve(proxy, stream, is_stalled, worker.ending.clone()).await
             };
         }
         Ok(Err(error)) => error.to_string(),

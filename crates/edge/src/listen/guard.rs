@@ -65,6 +65,7 @@ pub(super) struct Notes {
     /// When the last answer ended, in milliseconds since the connection was opened.
     answered_at: AtomicU64,
     switched: AtomicBool,
+    is_last: AtomicBool,
 }
 
 impl Notes {
@@ -76,6 +77,7 @@ impl Notes {
             answered: AtomicU64::new(0),
             answered_at: AtomicU64::new(0),
             switched: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
         }
     }
 
@@ -100,6 +102,16 @@ impl Notes {
     fn idle_since(&self, came: u64) -> Option<Instant> {
         let is_idle = self.answered.load(Ordering::Relaxed) >= came;
         is_idle.then(|| self.opened + Duration::from_millis(self.answered_at.load(Ordering::Relaxed)))
+    }
+
+    /// The next answer is to be the connection's last.
+    pub(super) fn make_last(&self) {
+        self.is_last.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.load(Ordering::Relaxed)
     }
 
     /// The answer under way switches to another protocol: what comes after it is no HTTP.

@@ -1,6 +1,6 @@
 //! HTTP/1.1 with a client.
 
-use super::ended;
+use super::connection::Ending;
 use super::guard::{Guarded, Notes, Patience, Refused};
 use super::interim::WithInterim;
 use crate::interim::InterimQueue;
@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tracing::debug;
 
 /// The least that the parser wants for its buffer, in bytes.
@@ -36,7 +35,7 @@ pub(super) async fn serve<S>(
     proxy: Proxy,
     stream: S,
     is_stalled: Arc<AtomicBool>,
-    mut down: watch::Receiver<bool>,
+    mut ending: Ending,
 ) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -69,16 +68,21 @@ where
     let connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
-        outcome = &mut connection => outcome,
-        () = ended(&mut down) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        outcome = &mut connection => return outcome,
+        () = ending.begun() => {}
     }
+    // A request may be on its way. It is answered, and told that it was the last one.
+    notes.make_last();
+    tokio::select! {
+        outcome = &mut connection => return outcome,
+        () = tokio::time::sleep(ending.idle_grace()) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }
 
 async fn answer(proxy: &Proxy, request: Request<Incoming>, notes: Arc<Notes>) -> Response<NotedBody> {
-    let response = match notes.refused(request.method()) {
+    let mut response = match notes.refused(request.method()) {
         Some(refused) => refuse(proxy, refused),
         None => {
             let response = proxy.handle(request).await;
@@ -90,6 +94,8 @@ async fn answer(proxy: &Proxy, request: Request<Incoming>, notes: Arc<Notes>) ->
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         notes.switch();
+    } else if notes.is_last() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.map(|body| NotedBody { body, notes })
 }

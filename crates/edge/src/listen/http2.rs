@@ -3,7 +3,7 @@
 //! The parser knows no client that takes nothing of one answer while the connection lives on, and no connection that
 //! asks for nothing: both are watched here.
 
-use super::ended;
+use super::connection::Ending;
 use super::frames::Counted;
 use crate::proxy::Proxy;
 use crate::respond::{AnswerBody, answer_refusal};
@@ -25,7 +25,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -54,7 +53,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves a connection until it ends.
-pub(super) async fn serve<S>(proxy: Proxy, stream: S, mut down: watch::Receiver<bool>) -> hyper::Result<()>
+pub(super) async fn serve<S>(proxy: Proxy, stream: S, mut edge: Ending) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -85,7 +84,14 @@ where
     loop {
         tokio::select! {
             outcome = &mut connection => return outcome,
-            () = ended(&mut down), if ending.is_none() => {
+            () = edge.begun(), if ending.is_none() => {
+                if streams.ids.load(Ordering::Relaxed) == 0 {
+                    // Its first request may be on its way, and the parser would close before it has said hello.
+                    tokio::select! {
+                        outcome = &mut connection => return outcome,
+                        () = tokio::time::sleep(edge.idle_grace()) => {}
+                    }
+                }
                 connection.as_mut().graceful_shutdown();
                 ending = Some(Instant::now());
             }

@@ -8,6 +8,7 @@ mod fencing;
 mod forwarding;
 mod framing;
 mod groups;
+mod hand_over;
 mod head_requests;
 mod http2;
 mod interim;

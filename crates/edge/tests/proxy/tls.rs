@@ -131,7 +131,7 @@ async fn changed_files_are_used_and_broken_ones_are_not() {
     for polled in [false, true] {
         old.write(directory.path(), "www");
         let world = world(directory.path(), |settings| {
-            settings.reload_interval = Duration::from_millis(if polled { 5 } else { 3_600_000 });
+            settings.reload_interval = Duration::from_millis(if polled { 10 } else { 3_600_000 });
         })
         .await;
         let edge = world.edge.tls_address().unwrap();

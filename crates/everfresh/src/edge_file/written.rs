@@ -4,10 +4,11 @@
 //! first, then each value with its key and line.
 
 use crate::args::{parse_size, parse_time};
-use edge::EdgeConfigError;
+use edge::{EdgeConfigError, Network};
 use serde::Deserialize;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::{Spanned, Value};
 
@@ -50,6 +51,14 @@ pub(super) struct Count<T>(Spanned<Value>, PhantomData<T>);
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Addresses(Spanned<Value>);
+
+/// One address.
+#[derive(Debug)]
+pub(super) struct Address(pub(super) Addresses);
+
+/// A list of addresses and networks.
+#[derive(Debug)]
+pub(super) struct Networks(pub(super) Texts);
 
 /// A list of texts.
 #[derive(Debug, Deserialize)]
@@ -138,6 +147,30 @@ impl Written for Addresses {
     }
 }
 
+impl Written for Address {
+    type Meant = SocketAddr;
+
+    fn as_written(&self) -> &Spanned<Value> {
+        &self.0.0
+    }
+
+    fn meant(&self) -> Result<SocketAddr, String> {
+        address_of(self.0.0.get_ref())
+    }
+}
+
+impl Written for Networks {
+    type Meant = Vec<Network>;
+
+    fn as_written(&self) -> &Spanned<Value> {
+        self.0.as_written()
+    }
+
+    fn meant(&self) -> Result<Vec<Network>, String> {
+        self.0.meant()?.iter().map(|text| text.parse().map_err(|wrong| format!("{wrong}"))).collect()
+    }
+}
+
 impl Written for Texts {
     type Meant = Vec<String>;
 
@@ -183,6 +216,18 @@ impl<'t> Reading<'t> {
         if let Some(meant) = meant {
             *into = meant;
         }
+    }
+
+    /// The same for a path, which has no default.
+    pub(super) fn take_path(&mut self, key: &str, written: Option<Text>, into: &mut Option<PathBuf>) {
+        let mut path = None;
+        self.take_optional(key, written, &mut path);
+        *into = path.map(PathBuf::from);
+    }
+
+    /// Adds what is wrong with several values together.
+    pub(super) fn refuse(&mut self, wrong: &str) {
+        self.wrong.push(format!("  {wrong}"));
     }
 
     /// The same for what has no default.
