@@ -1,6 +1,7 @@
 # make demo    shows a purge by the official client at work, and ends by itself (DEMO_STAY=1 keeps it running)
 # make test    checks everything: format, lints, every crate, scenarios with real parts
-# make bench   measures lookups and purges by marks outstanding and objects cached
+# make bench   compares hits, purges and memory with nginx, Varnish and HAProxy, in one run (BENCH_QUICK=1: a minute)
+# make bench-purge   measures lookups and purges by marks outstanding and objects cached
 #
 # Needs Rust and a Debian (12 or later). What is missing of python3-venv, a C compiler and, for the tests, nginx is
 # installed with apt-get, as root or through sudo; the official clients go into .venv, from PyPI.
@@ -32,7 +33,12 @@ demo: packages $(VENV)/ready
 	@cargo run --locked --quiet -p everfresh -- demo --tccli $(VENV)/bin/tccli $(if $(filter-out 0,$(DEMO_STAY)),--stay)
 
 .PHONY: bench
-bench:
+bench: compared
+	cargo build --locked --release -p everfresh -p bench
+	@cargo run --locked --release --quiet -p bench -- $(if $(filter-out 0,$(BENCH_QUICK)),--quick)
+
+.PHONY: bench-purge
+bench-purge:
 	cargo bench --locked -p purge
 
 # Installs Debian packages: the names in the array `missing`, if there are any.
@@ -58,6 +64,16 @@ packages:
 nginx:
 	@missing=(); \
 	PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing+=(nginx); \
+	$(install)
+
+# What `make bench` compares with, and what it asks with. Varnish compiles its configuration.
+.PHONY: compared
+compared: packages nginx
+	@missing=(); \
+	for program in varnishd:varnish haproxy:haproxy wrk:wrk taskset:util-linux; do \
+		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${program%%:*}" >/dev/null || missing+=("$${program##*:}"); \
+	done; \
+	dpkg -s varnish-modules >/dev/null 2>&1 || missing+=(varnish-modules); \
 	$(install)
 
 # Only what the tests import is compiled ahead: the SDK holds some hundred products.
