@@ -78,7 +78,7 @@ pub(crate) fn haproxy(listen: SocketAddr, origin: SocketAddr) -> String {
     format!(
         "global
   nbthread 1
-  maxconn 20000
+  maxconn 8000
   tune.bufsize 32768
 defaults
   mode http
