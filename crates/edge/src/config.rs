@@ -4,10 +4,14 @@ use crate::flight::FOLLOW_TIMEOUT;
 use crate::forwarded::ForwardedFields;
 use crate::listen::{Network, TlsSettings};
 use crate::origin::OriginTrust;
+use crate::upstream::{PARENTS_MAX, Tiers};
 use httpcache::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// The longest that a child's request may wait for entries.
+const TIER_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The settings of one edge. [`EdgeConfig::new`] gives the defaults.
 #[derive(Clone, Debug)]
@@ -89,6 +93,10 @@ pub struct EdgeConfig {
     pub ignored_tags_lifetime: Duration,
     /// How often the cache is swept of what purges matched.
     pub sweep_interval: Duration,
+    /// The edges above this one, and what lets others ask it as their parent.
+    pub tiers: Tiers,
+    /// How long a child's request waits for the entries that the child has applied.
+    pub tier_wait: Duration,
     /// How many requests of prefetches one origin gets at once. 1 to 256.
     pub prefetch_concurrency: usize,
     /// How many bytes a second prefetches take from one origin, on average; 0 for no limit.
@@ -172,6 +180,8 @@ impl EdgeConfig {
             tag_headers: TagHeaders::default(),
             ignored_tags_lifetime: Duration::from_secs(5),
             sweep_interval: Duration::from_secs(10),
+            tiers: Tiers::default(),
+            tier_wait: Duration::from_millis(250),
             prefetch_concurrency: 8,
             prefetch_bytes_per_sec: 32 << 20,
             pings_per_lease: 4,
@@ -216,6 +226,8 @@ impl EdgeConfig {
             ("origins.fetches_max", count(self.fetches_max), 1, 1 << 20),
             ("origins.fenced_fetches_max", count(self.fenced_fetches_max), 1, 1 << 20),
             ("origins.upgrades_max", count(self.upgrades_max), 0, 1 << 20),
+            ("tiers.parents", count(self.tiers.parents.len()), 0, count(PARENTS_MAX)),
+            ("tiers.wait, in milliseconds,", millis(self.tier_wait), 0, millis(TIER_WAIT_MAX)),
             // Those who wait for a head that another asked for would give up before it is given up.
             (
                 "origins.connect_timeout, tls_timeout and head_timeout together, in milliseconds,",

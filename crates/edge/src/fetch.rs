@@ -9,6 +9,8 @@ use crate::object::{Birth, NewObject, Object, Standing};
 use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody};
 use crate::shelf::{ObjectKey, Selector};
 use crate::state::{Counters, State};
+use crate::tier::Child;
+use crate::upstream;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
@@ -107,7 +109,7 @@ impl Job {
             return Err(FetchFailure::TooManyFetches);
         };
         let held = base.as_ref().map(|base| Arc::clone(&base.object));
-        let flown = self.ask(&mut landing, base).await;
+        let flown = self.ask(&mut landing, base, leased).await;
         match flown {
             Ok(Some((writer, body, admitted))) => {
                 let departure = Departure { landing: &landing, permit: Some(permit), leased, in_slot: true };
@@ -131,7 +133,10 @@ impl Job {
         &self,
         landing: &mut Landing,
         base: Option<Base>,
+        leased: bool,
     ) -> Result<Option<(Writer, ResponseBody, Admitted)>, FetchFailure> {
+        let birth = landing.birth().ok_or(FetchFailure::Abandoned)?;
+        let child = upstream::child_of(&self.state, birth, leased);
         let request_time = (self.state.clocks.wall)();
         let held = base.as_ref().map(|base| Arc::clone(&base.object));
         // What is stored without a validator can't be asked about: no 304 is an answer about it.
@@ -141,10 +146,10 @@ impl Job {
             (!conditions.is_empty()).then_some((base, stored, conditions))
         });
         let Some((base, stored, conditions)) = base else {
-            let response = self.request(HeaderMap::new()).await?;
+            let response = self.request(HeaderMap::new(), child).await?;
             return Ok(Some(self.admit_response(landing, response, request_time, held)?));
         };
-        let response = self.request(conditions).await?;
+        let response = self.request(conditions, child).await?;
         if response.status() != StatusCode::NOT_MODIFIED {
             return Ok(Some(self.admit_response(landing, response, request_time, held)?));
         }
@@ -154,12 +159,16 @@ impl Job {
         }
         // A 304 about something else than what is stored says nothing about it (RFC 9111 §4.3.4).
         let request_time = (self.state.clocks.wall)();
-        let response = self.request(HeaderMap::new()).await?;
+        let response = self.request(HeaderMap::new(), child).await?;
         Ok(Some(self.admit_response(landing, response, request_time, held)?))
     }
 
-    /// Asks the origin.
-    async fn request(&self, conditions: HeaderMap) -> Result<Response<ResponseBody>, FetchFailure> {
+    /// Asks a parent or the origin.
+    async fn request(
+        &self,
+        conditions: HeaderMap,
+        child: Child,
+    ) -> Result<Response<ResponseBody>, FetchFailure> {
         let mut headers = self.headers.clone();
         httpcache::append_via(&mut headers, self.version, &self.state.via);
         httpcache::append_cdn_loop(&mut headers, &self.state.via);
@@ -173,7 +182,7 @@ impl Job {
             upgrade: false,
             interim: self.interim.clone(),
         };
-        self.client.send(&self.route.domain().origin, request).await
+        upstream::ask(&self.client, &self.state, &self.route, child, request).await
     }
 
     /// Admission of a whole response: walks the marks again with the fetch's born.

@@ -116,6 +116,8 @@ pub(crate) enum FetchFailure {
     BodyTimedOut,
     #[error("the origin took too long for its whole response")]
     ResponseTimedOut,
+    #[error("the parent edge refused the request")]
+    ParentRefused,
     #[error("as many fetches as allowed are under way")]
     TooManyFetches,
     #[error("the fetch was broken off")]
@@ -137,6 +139,7 @@ impl FetchFailure {
             Self::Truncated => "origin-truncated",
             Self::BodyTimedOut => "origin-body-timeout",
             Self::ResponseTimedOut => "origin-response-timeout",
+            Self::ParentRefused => "parent-refused",
             Self::TooManyFetches => "too-many-fetches",
             Self::Abandoned => "fetch-abandoned",
         }

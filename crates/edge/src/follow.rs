@@ -151,7 +151,8 @@ impl Follower {
         self.pings_without_configuration = 0;
         let (epoch, applied) = self.position();
         let edge_name = self.state.config.name.clone();
-        let hello = Hello { member: self.member, edge_name, epoch, applied, has_parent: false };
+        let has_parent = !self.state.config.tiers.parents.is_empty();
+        let hello = Hello { member: self.member, edge_name, epoch, applied, has_parent };
         if send(link, EdgeToControl::Hello(hello)).await.is_err() {
             return Ended::Broken;
         }
@@ -301,6 +302,7 @@ impl Follower {
             }
         }
         let applied = self.state.ledger.applied();
+        self.state.applied.notify_waiters();
         if let Some((of, head, until)) = self.waiting
             && of == epoch
             && head <= applied

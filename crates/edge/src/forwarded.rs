@@ -9,6 +9,7 @@ use crate::proxy::Peer;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::fmt;
 use std::net::IpAddr;
+use zone::Scheme;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -34,10 +35,25 @@ pub struct ForwardedFields {
     pub rfc7239: bool,
 }
 
-/// Puts onto a request what the origin is to know of its client. `host` is what the client asked for.
-pub(crate) fn tell(headers: &mut HeaderMap, peer: &Peer, host: &str, fields: &ForwardedFields) {
+/// What an edge says of how its client speaks.
+pub(crate) fn scheme(headers: &HeaderMap) -> Scheme {
+    match headers.get(&X_FORWARDED_PROTO) {
+        Some(proto) if proto == Scheme::Https.as_str() => Scheme::Https,
+        Some(_) | None => Scheme::Http,
+    }
+}
+
+/// Puts onto a request what the origin is to know of its client. `host` is what the client asked for. An edge of this
+/// network is a trusted proxy.
+pub(crate) fn tell(
+    headers: &mut HeaderMap,
+    peer: &Peer,
+    is_edge: bool,
+    host: &str,
+    fields: &ForwardedFields,
+) {
     let address = peer.address.ip().to_canonical();
-    let is_trusted = fields.trusted_proxies.iter().any(|network| network.holds(address));
+    let is_trusted = is_edge || fields.trusted_proxies.iter().any(|network| network.holds(address));
     if !is_trusted {
         for name in &FIELDS {
             headers.remove(name);
@@ -100,7 +116,13 @@ mod tests {
             let peer = Peer { address: address.parse().unwrap(), is_encrypted: true, handshake: None };
             let trusted_proxies =
                 if trusted.is_empty() { Vec::new() } else { vec![trusted.parse().unwrap()] };
-            tell(&mut headers, &peer, "www.a.test:8443", &ForwardedFields { trusted_proxies, rfc7239 });
+            tell(
+                &mut headers,
+                &peer,
+                false,
+                "www.a.test:8443",
+                &ForwardedFields { trusted_proxies, rfc7239 },
+            );
             let lines = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
             let mut lines: Vec<String> = lines.collect();
             lines.sort();

@@ -9,7 +9,7 @@ use httpcache::{CACHE_GROUPS, Policy};
 use purge::Tags;
 
 /// The header in which origins name the tags of a response, separated by commas.
-const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+pub(crate) const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
 /// Fastly's header of tags, separated by spaces.
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");

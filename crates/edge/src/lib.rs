@@ -31,6 +31,8 @@ mod shelf;
 mod sites;
 mod state;
 mod sweep;
+mod tier;
+mod upstream;
 
 pub use clock::Clocks;
 pub use config::{EdgeConfig, EdgeConfigError, TagHeaders};
@@ -41,3 +43,5 @@ pub use listen::{
 };
 pub use origin::{OriginTlsError, OriginTrust};
 pub use state::Counters;
+pub use tier::{TierToken, TierTokenError};
+pub use upstream::{Parent, ParentError, Tiers};

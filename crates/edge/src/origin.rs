@@ -19,6 +19,7 @@ pub use tls::{OriginTlsError, OriginTrust};
 use crate::flight::{FOLLOW_TIMEOUT, FetchFailure};
 use crate::interim::{INTERIM_RESPONSES_MAX, InterimResponse};
 use crate::state::{Counters, State};
+use crate::tier::TIER;
 use body::BodyWaits;
 use bytes::Bytes;
 use connect::Dialer;
@@ -195,6 +196,13 @@ impl OriginClient {
         }
     }
 
+    /// Whether another edge that is to be asked like an origin answered lately. While it does not, one request now and
+    /// then is told yes.
+    pub(crate) fn is_well(&self, origin: &Origin) -> bool {
+        let endpoint = self.endpoint(origin, &origin.address, Scheme::Http);
+        endpoint.health.lock().may_be_asked(Instant::now())
+    }
+
     fn endpoint(&self, origin: &Origin, address: &HostName, client: Scheme) -> Arc<Endpoint> {
         let scheme = match origin.protocol {
             OriginProtocol::Http => Scheme::Http,
@@ -216,7 +224,10 @@ impl OriginClient {
         request: &mut OriginRequest,
     ) -> Result<Response<ResponseBody>, Failed> {
         let asked = self.exchange(origin, endpoint, request).await;
-        let well = asked.as_ref().is_ok_and(|response| !is_gateway_failure(response.status()));
+        // A parent that refuses is there: what it could not have of an origin is no failure of its own.
+        let well = asked.as_ref().is_ok_and(|response| {
+            !is_gateway_failure(response.status()) || response.headers().contains_key(TIER)
+        });
         let mut health = endpoint.health.lock();
         if well {
             health.answered()
@@ -348,6 +359,19 @@ impl OriginRequest {
     /// Whether it may be sent again after it may have reached an origin (RFC 9110 §9.2.2).
     fn may_be_repeated(&self) -> bool {
         self.method.is_idempotent() && matches!(self.content, RequestContent::Nothing)
+    }
+
+    /// The same request once more, if it may be repeated.
+    pub(crate) fn again(&self) -> Option<Self> {
+        self.may_be_repeated().then(|| Self {
+            method: self.method.clone(),
+            path_and_query: self.path_and_query.clone(),
+            headers: self.headers.clone(),
+            content: RequestContent::Nothing,
+            client_scheme: self.client_scheme,
+            upgrade: self.upgrade,
+            interim: self.interim.clone(),
+        })
     }
 
     /// The message to send. Takes the body.

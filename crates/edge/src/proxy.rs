@@ -11,21 +11,24 @@ use crate::body::Reader;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
 use crate::forwarded;
-use crate::intake::strip_tags;
+use crate::intake::{CACHE_TAG, strip_tags};
 use crate::interim::{INTERIM_RESPONSES_MAX, InterimQueue, InterimResponse};
 use crate::listen::Handshake;
-use crate::object::Standing;
+use crate::object::{Object, Standing};
 use crate::origin::{
     OriginClient, OriginRequest, RequestBody, RequestBodyError, RequestContent, ResponseBody,
     strip_conditions,
 };
 use crate::respond::{
-    AnswerBody, Forwarded, Told, answer, answer_failure, answer_object, answer_refusal, told_arrival,
+    AnswerBody, Forwarded, OwnAnswer, Told, answer, answer_failure, answer_object, answer_refusal,
+    told_arrival,
 };
 use crate::routes::{Decided, Routed, Routes};
 use crate::shelf::{Found, ObjectKey};
 use crate::state::{Counters, State};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use crate::tier::{self, Asker, Child, Part, TIER_TOKEN};
+use crate::upstream;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use httpcache::{CACHE_GROUP_INVALIDATION, CacheStatus, ForwardReason, Policy, Storing, VIA_HOPS_MAX};
@@ -75,6 +78,9 @@ struct Asked {
     routed: Arc<Routed>,
     /// What the operator decided for this URL.
     policy: Arc<Policy>,
+    /// How the client speaks.
+    scheme: Scheme,
+    asker: Asker,
     /// The URL as it is asked for.
     asked_url: UrlKey,
     /// What of it is in the cache key.
@@ -122,10 +128,30 @@ enum Passed {
 
 impl Proxy {
     /// Answers one request. Never fails: what goes wrong is an answer too.
-    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(crate) async fn handle(&self, mut request: Request<Incoming>) -> Response<AnswerBody> {
         Counters::count(&self.state.counters.requests);
+        match tier::take_asker(request.headers_mut(), self.state.config.tiers.token.as_ref()) {
+            Ok(Asker::Client) => self.answer(request, Asker::Client).await,
+            Ok(child @ Asker::Child(_)) => {
+                Counters::count(&self.state.counters.of_children);
+                let mut response = self.answer(request, child).await;
+                let is_own = response.extensions().get::<OwnAnswer>().is_some();
+                tier::mark(response.headers_mut(), is_own);
+                response
+            }
+            Err(error) => {
+                let is_head = request.method() == Method::HEAD;
+                let text = error.to_string();
+                let mut response = answer_refusal(&self.state, is_head, StatusCode::FORBIDDEN, "tier", &text);
+                tier::mark(response.headers_mut(), true);
+                response
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, asker: Asker) -> Response<AnswerBody> {
         let is_head = request.method() == Method::HEAD;
-        let asked = match self.route(request) {
+        let asked = match self.route(request, asker) {
             Ok(asked) => asked,
             Err(refusal) => {
                 let Refusal { status, name, text } = refusal;
@@ -159,7 +185,7 @@ impl Proxy {
         answer_failure(&self.state, is_head, FetchFailure::Abandoned)
     }
 
-    fn route(&self, request: Request<Incoming>) -> Result<Asked, Refusal> {
+    fn route(&self, request: Request<Incoming>, asker: Asker) -> Result<Asked, Refusal> {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let text = format!("a cache does not answer {}", request.method());
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", text));
@@ -180,9 +206,24 @@ impl Proxy {
             UrlError::TooLong(_) => Refusal::new(StatusCode::URI_TOO_LONG, "url-too-long", error.to_string()),
             _ => Refusal::new(StatusCode::BAD_REQUEST, "bad-url", error.to_string()),
         })?;
-        let Decided { policy, key: url } = routed.decide(&asked_url, self.peer.scheme());
+        let scheme = self.client_scheme(&request, asker);
+        let Decided { mut policy, key: url } = routed.decide(&asked_url, scheme);
+        if asker != Asker::Client && policy.client_lifetime.is_some() {
+            // How long clients may keep it is the child's to say; it stores what the origin said.
+            policy = Arc::new(Policy { client_lifetime: None, ..Policy::clone(&policy) });
+        }
         let url_key = self.state.shelf.url_key(routed.route.zone(), &url);
-        Ok(Asked { request, routed, policy, asked_url, url, url_key, headers: OnceLock::new() })
+        Ok(Asked {
+            request,
+            routed,
+            policy,
+            scheme,
+            asker,
+            asked_url,
+            url,
+            url_key,
+            headers: OnceLock::new(),
+        })
     }
 
     /// Refuses what came over a connection that was opened for another host.
@@ -219,7 +260,7 @@ impl Proxy {
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::EXPECT);
             strip_conditions(&mut headers);
-            forwarded::tell(&mut headers, &self.peer, asked.host_text(), &self.state.config.forwarded);
+            self.tell_of_client(asked, &mut headers);
             headers
         })
     }
@@ -230,10 +271,25 @@ impl Proxy {
         self.state.shelf.find(*url_key, url, &policy.key_parts, || self.headers_of(asked)).await
     }
 
+    /// Puts onto a request what the origin, or a parent, is to know of its client. What a child says of it is believed.
+    fn tell_of_client(&self, asked: &Asked, headers: &mut HeaderMap) {
+        headers.remove(TIER_TOKEN);
+        let is_child = asked.asker != Asker::Client;
+        forwarded::tell(headers, &self.peer, is_child, asked.host_text(), &self.state.config.forwarded);
+    }
+
+    /// How the client speaks: as a child tells, where one is between.
+    fn client_scheme(&self, request: &Request<Incoming>, asker: Asker) -> Scheme {
+        match asker {
+            Asker::Client => self.peer.scheme(),
+            Asker::Child(_) => forwarded::scheme(request.headers()),
+        }
+    }
+
     /// One pass over lease, `seen`, objects, fetches under way and marks.
     async fn look(&self, asked: &Asked, joins: Joins) -> Passed {
         let state = &self.state;
-        let reading = state.read_by(&asked.routed.clock, asked.routed.route.zone());
+        let Some(reading) = self.reading(asked).await else { return Passed::PassOn };
         let found = self.find(asked).await;
         let now = (state.clocks.wall)();
         let (forwarded, base) = if reading.leased {
@@ -302,6 +358,56 @@ impl Proxy {
         self.serve(asked, &arrival, own, told).await
     }
 
+    /// The reading under which this pass goes on; `None` if the cache may have no part in it.
+    async fn reading(&self, asked: &Asked) -> Option<Reading> {
+        match asked.asker {
+            Asker::Client => Some(self.read_now(&asked.routed)),
+            Asker::Child(child) => self.read_for(child, &asked.routed).await,
+        }
+    }
+
+    fn read_now(&self, routed: &Routed) -> Reading {
+        self.state.read_by(&routed.clock, routed.route.zone())
+    }
+
+    /// The reading under which a child may be answered, within a short wait for the entries it has; `None` if the cache
+    /// may have no part in its request.
+    async fn read_for(&self, child: Child, routed: &Routed) -> Option<Reading> {
+        let state = &self.state;
+        let deadline = tokio::time::Instant::now() + state.config.tier_wait;
+        loop {
+            let applied = state.applied.notified();
+            tokio::pin!(applied);
+            // From here on no entry comes unheard.
+            applied.as_mut().enable();
+            let reading = self.read_now(routed);
+            match child.part(upstream::place(state, &reading.clock, reading.seen), reading.leased) {
+                // One of the two leases holds, and covers what this edge has applied.
+                Part::Cache => return Some(Reading { leased: true, ..reading }),
+                Part::PassOn => return None,
+                Part::Wait => tokio::time::timeout_at(deadline, applied).await.ok()?,
+            }
+        }
+    }
+
+    /// What a child gets beside what clients get: the tags.
+    fn for_asker(
+        &self,
+        asked: &Asked,
+        object: &Object,
+        mut response: Response<AnswerBody>,
+    ) -> Response<AnswerBody> {
+        if let Asker::Child(_) = asked.asker {
+            let tags = object.tags.as_header_value();
+            // The child is to know that some could not count: what is no tag counts there as one that can't, too.
+            let ignored = if object.tags_ignored > 0 { ",ignored by the parent" } else { "" };
+            if let Ok(tags) = HeaderValue::from_str(&format!("{tags}{ignored}")) {
+                response.headers_mut().insert(CACHE_TAG, tags);
+            }
+        }
+        response
+    }
+
     fn judge(&self, asked: &Asked, found: &Found, reading: &Reading, now: std::time::SystemTime) -> Judged {
         let state = &self.state;
         let forward =
@@ -354,7 +460,7 @@ impl Proxy {
             interim: Some(passes),
             group_event: self.state.groups.last(),
             version: asked.request.version(),
-            client_scheme: self.peer.scheme(),
+            client_scheme: asked.scheme,
         };
         match leased {
             Some(leased) => tokio::spawn(job.send(landing, base, leased)),
@@ -413,7 +519,7 @@ impl Proxy {
         if is_own {
             response.headers_mut().extend(arrival.unshared.clone());
         }
-        Passed::Answered(response)
+        Passed::Answered(self.for_asker(asked, &arrival.object, response))
     }
 
     /// Passes a request on that the cache has no part in, body and all.
@@ -430,26 +536,34 @@ impl Proxy {
         let headers = self.passed_on_headers(&asked);
         let client = asked.interim_client();
         let (passes, interim) = mpsc::channel(INTERIM_RESPONSES_MAX);
-        let Asked { request: asked_request, routed, policy, asked_url, url_key, .. } = asked;
+        let child = match asked.asker {
+            Asker::Client => upstream::child_now(state),
+            Asker::Child(child) => {
+                let now = upstream::child_now(state);
+                child.passed_on(now.floor, now.leased)
+            }
+        };
+        let Asked { request: asked_request, routed, policy, asked_url, url_key, asker, scheme, .. } = asked;
         let uploading = Arc::new(Uploading::default());
         let mut request = OriginRequest {
             method: method.clone(),
             path_and_query: asked_url.path_and_query().to_owned(),
             headers,
             content: RequestContent::Nothing,
-            client_scheme: self.peer.scheme(),
+            client_scheme: scheme,
             upgrade: false,
             interim: Some(passes),
         };
-        let origin = &routed.route.domain().origin;
+        let route = &routed.route;
         let sent = if asked_request.body().is_end_stream() {
-            pass_interim(&client, Some(interim), self.client.send(origin, request)).await
+            let asking = upstream::ask(&self.client, state, route, child, request);
+            pass_interim(&client, Some(interim), asking).await
         } else {
             request.content = RequestContent::Body(uploading.watch(asked_request.into_body(), body_max));
             let config = &state.config;
             let wait_max = config.connect_timeout + config.tls_timeout + config.head_timeout;
             tokio::select! {
-                sent = pass_interim(&client, Some(interim), self.client.send(origin, request)) => sent,
+                sent = pass_interim(&client, Some(interim), upstream::ask(&self.client, state, route, child, request)) => sent,
                 failure = uploading.stalled(wait_max) => Err(failure),
             }
         };
@@ -465,7 +579,7 @@ impl Proxy {
                 {
                     state.shelf.insert_unshared(url_key, (state.clocks.wall)() + UNSHARED_FOR);
                 }
-                let mut response = pass_back(state, reason, response);
+                let mut response = pass_back(state, reason, asker, response);
                 if matches!(method, Method::GET | Method::HEAD) && !response.status().is_server_error() {
                     httpcache::set_client_lifetime(response.headers_mut(), &policy);
                 }
@@ -480,12 +594,14 @@ impl Proxy {
         let mut headers = httpcache::end_to_end(asked.request.headers());
         headers.remove(header::HOST);
         headers.remove(header::EXPECT);
-        if matches!(*asked.request.method(), Method::GET | Method::HEAD) {
+        // A child knows what it may have confirmed.
+        let is_read = matches!(*asked.request.method(), Method::GET | Method::HEAD);
+        if is_read && asked.asker == Asker::Client {
             // After a purge the client's own copy is not to be confirmed either: it asks for bytes.
             headers.remove(header::IF_NONE_MATCH);
             headers.remove(header::IF_MODIFIED_SINCE);
         }
-        forwarded::tell(&mut headers, &self.peer, asked.host_text(), &self.state.config.forwarded);
+        self.tell_of_client(asked, &mut headers);
         httpcache::append_via(&mut headers, asked.request.version(), &self.state.via);
         httpcache::append_cdn_loop(&mut headers, &self.state.via);
         headers
@@ -614,11 +730,18 @@ fn whole_length(response: &Response<ResponseBody>) -> u64 {
     length.and_then(|digits| digits.trim().parse().ok()).unwrap_or(0)
 }
 
-fn pass_back(state: &State, reason: ForwardReason, response: Response<ResponseBody>) -> Response<AnswerBody> {
+fn pass_back(
+    state: &State,
+    reason: ForwardReason,
+    asker: Asker,
+    response: Response<ResponseBody>,
+) -> Response<AnswerBody> {
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     httpcache::strip_hop_by_hop(&mut headers);
-    strip_tags(&state.config.tag_headers, &mut headers);
+    if asker == Asker::Client {
+        strip_tags(&state.config.tag_headers, &mut headers);
+    }
     let status = CacheStatus::forwarded(&state.config.name, reason).forward_status(parts.status);
     let told = Told { status, eo: "MISS" };
     let body = AnswerBody::PassedOn(Box::new(body));

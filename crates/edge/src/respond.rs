@@ -270,6 +270,10 @@ pub(crate) fn answer(
     response
 }
 
+/// Marks an answer that is the edge's own, not the origin's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnAnswer;
+
 /// An answer of the edge's own: `name` is the reason for programs, `text` for people.
 pub(crate) fn answer_refusal(
     state: &State,
@@ -288,7 +292,9 @@ pub(crate) fn answer_refusal(
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECS);
     }
     let body = if is_head { AnswerBody::Empty } else { AnswerBody::Own(Some(text)) };
-    answer(state, status, headers, body, told)
+    let mut response = answer(state, status, headers, body, told);
+    response.extensions_mut().insert(OwnAnswer);
+    response
 }
 
 /// The answer to a request whose fetch brought nothing.
@@ -301,6 +307,7 @@ pub(crate) fn answer_failure(state: &State, is_head: bool, failure: FetchFailure
         | FetchFailure::Malformed
         | FetchFailure::HeadTooLarge
         | FetchFailure::Truncated
+        | FetchFailure::ParentRefused
         | FetchFailure::Abandoned => StatusCode::BAD_GATEWAY,
         FetchFailure::ConnectTimedOut
         | FetchFailure::TlsTimedOut

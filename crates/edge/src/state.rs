@@ -13,7 +13,7 @@ use purge::{Ledger, ZoneClock};
 use ring::rand::SecureRandom;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use zone::Zone;
 
 /// One edge's state.
@@ -38,6 +38,8 @@ pub(crate) struct State {
     /// What answers say in `Via`. One text for the life of the process, so that no answer counts references to it.
     pub(crate) via_value: HeaderValue,
     pub(crate) counters: Counters,
+    /// Told each time entries were applied.
+    pub(crate) applied: Notify,
     request_ids: AtomicU64,
 }
 
@@ -58,6 +60,10 @@ pub struct Counters {
     pub repeated: AtomicU64,
     /// Connections that changed to another protocol, such as WebSocket.
     pub upgrades: AtomicU64,
+    /// Parents that were passed over since they did not answer, or refused.
+    pub parents_passed_over: AtomicU64,
+    /// Requests of child edges.
+    pub of_children: AtomicU64,
     /// Answers that came with another request's fetch.
     pub collapsed: AtomicU64,
     /// Requests answered while the edge was fenced.
@@ -121,6 +127,7 @@ impl State {
             via_value: HeaderValue::from_static(String::leak(format!("1.1 {via}"))),
             via: ViaName::parse(&via).map_err(|_| NoRandomness)?,
             counters: Counters::default(),
+            applied: Notify::new(),
             request_ids: AtomicU64::new(u64::from_be_bytes(random()?) >> 1),
             config,
             clocks,

@@ -82,10 +82,9 @@ impl Child {
         let (epoch, floor, leased) = (words.next()?, words.next()?, words.next()?);
         let floor = match (epoch, floor) {
             ("-", "0") => None,
-            _ if epoch.len() == 16 && floor.bytes().all(|byte| byte.is_ascii_digit()) => Some((
-                Epoch::new(u64::from_str_radix(epoch, 16).ok()?),
-                PurgeSeq::new(floor.parse().ok()?),
-            )),
+            _ if epoch.len() == 16 && floor.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some((Epoch::new(u64::from_str_radix(epoch, 16).ok()?), PurgeSeq::new(floor.parse().ok()?)))
+            }
             _ => return None,
         };
         let leased = match leased {
@@ -103,11 +102,15 @@ impl Child {
         }
         match (self.floor, position) {
             (Some((of, floor)), Some((epoch, seen))) if of == epoch => {
-                if seen >= floor { Part::Cache } else { Part::Wait }
+                if seen >= floor {
+                    Part::Cache
+                } else {
+                    Part::Wait
+                }
             }
             // A floor of another log is out of reach; so is one that this edge doesn't follow yet.
             (Some(_), _) => Part::PassOn,
-            // The child knows no entry at all: it will store nothing under the parent's log, and can't be told old from new.
+            // The child follows no log yet, or not any more the one of its fetch: what it has seen can't be compared.
             (None, _) => Part::PassOn,
         }
     }
@@ -150,16 +153,12 @@ impl TierToken {
     }
 
     fn fits(&self, presented: Option<&HeaderValue>) -> bool {
-        presented
-            .is_some_and(|token| hmac::verify(&self.key, token.as_bytes(), self.tag.as_ref()).is_ok())
+        presented.is_some_and(|token| hmac::verify(&self.key, token.as_bytes(), self.tag.as_ref()).is_ok())
     }
 }
 
 /// Takes what a request says of tiers out of its fields, so that nothing of it goes further.
-pub(crate) fn take_asker(
-    headers: &mut HeaderMap,
-    token: Option<&TierToken>,
-) -> Result<Asker, ChildError> {
+pub(crate) fn take_asker(headers: &mut HeaderMap, token: Option<&TierToken>) -> Result<Asker, ChildError> {
     let Some(told) = headers.remove(&TIER) else {
         headers.remove(&TIER_TOKEN);
         return Ok(Asker::Client);

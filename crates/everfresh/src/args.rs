@@ -206,6 +206,13 @@ pub(crate) struct EdgeArgs {
     /// The file with the edge token: edge.token of the control plane's data directory. Or set EVERFRESH_EDGE_TOKEN
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// An edge to ask instead of origins, http://HOST[:PORT] or https://HOST[:PORT]; may be repeated, best first. It must
+    /// have the same edge token
+    #[arg(long, value_name = "URL")]
+    pub(crate) parent: Vec<String>,
+    /// Let the edge token go to parents on other machines over plain http
+    #[arg(long)]
+    pub(crate) allow_plain_text: bool,
     /// What to call this edge [default: edge-1]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -46,6 +46,8 @@ struct RawEdge {
     clients: RawClients,
     /// Those that are asked: how many requests at once, how long to wait.
     origins: RawOrigins,
+    /// Edges that are asked instead of origins.
+    tiers: RawTiers,
     /// Where tags are read from, beside `Cache-Tag`.
     tags: RawTags,
     /// Fetching ahead what `CreatePrefetchTask` asks for.
@@ -153,6 +155,21 @@ struct RawOrigins {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct RawTiers {
+    /// The parents of this edge, best first: `"https://HOST[:PORT]"` or `"http://HOST[:PORT]"`, at most 8. An edge without
+    /// an answer of a parent asks the origin. Parents need the same edge token. Not for `everfresh serve`. Flag `--parent`.
+    /// No default.
+    parents: Option<Texts>,
+    /// Whether parents on other machines may be asked over plain `http`, where the edge token can be read on the way. Flag
+    /// `--allow-plain-text`. Default `false`.
+    allow_plain_text: Option<Switch>,
+    /// How long a child's request waits for purges that the child has and this edge lacks; then it is passed on. Up to 10
+    /// seconds. Default `"250ms"`.
+    wait: Option<Time>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RawTags {
     /// Whether tags are read from `Surrogate-Key`, too, separated by spaces. Default `false`.
     surrogate_key: Option<Switch>,
@@ -201,6 +218,10 @@ pub(crate) struct EdgeFile {
     pub(crate) tls_listen: Option<SocketAddr>,
     /// How, if they do. Its address is a placeholder.
     pub(crate) tls: TlsSettings,
+    /// The parents, as written.
+    pub(crate) parents: Vec<String>,
+    /// Whether the token may go to parents in the clear.
+    pub(crate) allow_plain_text: bool,
     /// Everything else. Its name and its addresses are placeholders until they are chosen.
     pub(crate) config: EdgeConfig,
 }
@@ -218,6 +239,8 @@ impl EdgeFile {
             object_max: None,
             tls_listen: None,
             tls,
+            parents: Vec::new(),
+            allow_plain_text: false,
             config,
         }
     }
@@ -261,7 +284,10 @@ impl RawEdge {
         reading.take_optional("control", self.control, &mut file.control);
         reading.take_path("token_file", self.token_file, &mut file.token_file);
         self.tls.check(file, reading);
+        reading.take("tiers.parents", self.tiers.parents, &mut file.parents);
+        reading.take("tiers.allow_plain_text", self.tiers.allow_plain_text, &mut file.allow_plain_text);
         let config = &mut file.config;
+        reading.take("tiers.wait", self.tiers.wait, &mut config.tier_wait);
         reading.take("workers", self.workers, &mut config.workers);
         reading.take_optional("cache.object_max", self.cache.object_max, &mut file.object_max);
         reading.take("cache.memory", self.cache.memory, &mut config.memory_bytes);

@@ -5,7 +5,7 @@ use crate::control_plane::Signals;
 use crate::data::{self, Environment};
 use crate::edge_file::{EdgeFile, certificate_files};
 use anyhow::{Context, bail};
-use edge::{Clocks, EdgeConfig, OriginTrust};
+use edge::{Clocks, EdgeConfig, OriginTrust, Parent, TierToken};
 use feed::Http2;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -87,6 +87,7 @@ pub(crate) fn settings_beside_control_plane(
         ("control", settings.control.is_some()),
         ("token_file", settings.token_file.is_some()),
         ("hand_over", settings.config.hand_over.is_some()),
+        ("tiers.parents", !settings.parents.is_empty()),
     ] {
         if is_set {
             bail!(
@@ -107,6 +108,21 @@ pub(crate) fn settings_beside_control_plane(
         ..settings.config.clone()
     };
     Ok(listen.unwrap_or_default().iter().enumerate().map(config).collect())
+}
+
+/// The parents that these texts name.
+fn parents_of(texts: &[String], allow_plain_text: bool) -> anyhow::Result<Vec<Parent>> {
+    let parent = |text: &String| {
+        let parent = Parent::parse(text)?;
+        if parent.is_exposed() && !allow_plain_text {
+            bail!(
+                "the parent {text} is on another machine, and over plain http the edge token could be read on the way \
+                 there: use https, or say --allow-plain-text"
+            );
+        }
+        Ok(parent)
+    };
+    texts.iter().map(parent).collect()
 }
 
 /// Runs one edge until it is told to end.
@@ -137,6 +153,9 @@ pub(crate) fn run(
             )
         }
     };
+    let parents = if args.parent.is_empty() { settings.parents } else { args.parent };
+    config.tiers.parents = parents_of(&parents, args.allow_plain_text || settings.allow_plain_text)?;
+    config.tiers.token = Some(TierToken::new(&token)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;

@@ -6,7 +6,7 @@ use crate::data::{self, Environment, FirstKey, Site};
 use crate::edge_process;
 use anyhow::Context;
 use control::api::Readiness;
-use edge::{Clocks, EdgeHandle};
+use edge::{Clocks, EdgeHandle, TierToken};
 use feed::InProcess;
 use serde_json::json;
 use std::io::Write;
@@ -58,8 +58,11 @@ impl Served {
             &args.entrance,
         )?;
         let control = ControlPlane::start(&args.control, environment, wall_clock, ready).await?;
+        // Edges of other processes may ask these as their parents.
+        let token = TierToken::new(&data::edge_token(&args.control.data)?)?;
         let mut edges = Vec::new();
-        for config in configs {
+        for mut config in configs {
+            config.tiers.token = Some(token.clone());
             let feed = InProcess::new(control.network.accept());
             edges.push(edge::start(config, feed, Clocks::with_wall(wall_clock))?);
         }

@@ -11,6 +11,8 @@ use crate::intake::{read_tags, strip_tags, take_unshared};
 use crate::object::{NewObject, Object};
 use crate::origin::{OriginRequest, RequestContent};
 use crate::respond::{Forwarded, answer_failure};
+use crate::tier::Child;
+use crate::upstream;
 use http::{HeaderMap, Method, StatusCode};
 use httpcache::{CACHE_GROUPS, Freshness, HeadUpdate};
 use std::sync::Arc;
@@ -36,11 +38,13 @@ impl Proxy {
                     path_and_query: asked.asked_url.path_and_query().to_owned(),
                     headers: self.passed_on_headers(asked),
                     content: RequestContent::Nothing,
-                    client_scheme: self.peer.scheme(),
+                    client_scheme: asked.scheme,
                     upgrade: false,
                     interim: None,
                 };
-                self.client.send(&asked.routed.route.domain().origin, request).await
+                let floor = upstream::place(state, &reading.clock, reading.seen);
+                let child = Child { floor, leased: reading.leased };
+                upstream::ask(&self.client, state, &asked.routed.route, child, request).await
             }
             Err(_) => Err(FetchFailure::TooManyFetches),
         };
@@ -63,7 +67,7 @@ impl Proxy {
                 state.shelf.renew(base.key, &base.object, renewed.filter(|_| allowed));
             }),
         }
-        Passed::Answered(pass_back(state, forwarded.reason, response))
+        Passed::Answered(pass_back(state, forwarded.reason, asked.asker, response))
     }
 
     fn update(

@@ -94,7 +94,7 @@ impl Proxy {
         status: Option<StatusCode>,
     ) -> Option<Response<AnswerBody>> {
         let state = &self.state;
-        let reading = state.read_by(&asked.routed.clock, asked.routed.route.zone());
+        let reading = self.reading(asked).await?;
         if !reading.leased {
             return None;
         }
@@ -114,7 +114,7 @@ impl Proxy {
         let told = Told { status: told, eo: "HIT" };
         let response = answer_object(state, &asked.request, &asked.policy, &object, None, told, now)?;
         Counters::count(&state.counters.stale);
-        Some(response)
+        Some(self.for_asker(asked, &object, response))
     }
 
     fn directives(&self, asked: &Asked) -> RequestDirectives {
@@ -129,7 +129,7 @@ impl Proxy {
         match answer_object(&self.state, &asked.request, &asked.policy, object, None, told, now) {
             Some(response) => {
                 Counters::count(&self.state.counters.hits);
-                Passed::Answered(response)
+                Passed::Answered(self.for_asker(asked, object, response))
             }
             None => Passed::LookAgain,
         }

@@ -73,16 +73,16 @@ impl Proxy {
         headers.insert(header::UPGRADE, wanted.clone());
         let request = OriginRequest {
             method: Method::GET,
-            path_and_query: asked.url.path_and_query().to_owned(),
+            path_and_query: asked.asked_url.path_and_query().to_owned(),
             headers,
             content: RequestContent::Nothing,
-            client_scheme: self.peer.scheme(),
+            client_scheme: asked.scheme,
             upgrade: true,
             interim: None,
         };
         let mut response = match self.client.send(&asked.routed.route.domain().origin, request).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => response,
-            Ok(response) => return pass_back(state, ForwardReason::Bypass, response),
+            Ok(response) => return pass_back(state, ForwardReason::Bypass, asked.asker, response),
             Err(failure) => return answer_failure(state, false, failure),
         };
         let chosen: Vec<String> = elements(response.headers(), &header::UPGRADE).collect();

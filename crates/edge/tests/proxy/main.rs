@@ -22,6 +22,7 @@ mod purging;
 mod settings;
 mod stale;
 mod storing;
+mod tiers;
 mod tls;
 mod upgrades;
 mod world;

@@ -149,6 +149,31 @@ impl World {
         world
     }
 
+    /// Another edge, with a control plane of its own, that serves the same zones from the same origin.
+    pub(crate) async fn second_edge(
+        &self,
+        lease: Option<Duration>,
+        change: impl FnOnce(&mut EdgeConfig),
+    ) -> (EdgeHandle, Control) {
+        let (accept, links) = mpsc::channel(1);
+        let control = Control::start(links, zones(self.origin.address(), closed_port().await), lease);
+        let mut config = EdgeConfig::new("second".into(), ([127, 0, 0, 1], 0).into());
+        config.workers = 1;
+        config.memory_bytes = 16 << 20;
+        config.object_bytes_max = 1 << 20;
+        config.sweep_interval = Duration::from_secs(3600);
+        config.pings_per_lease = 1000;
+        change(&mut config);
+        let edge = edge::start(config, InProcess::new(accept), Clocks::with_wall(wall)).unwrap();
+        let configured =
+            async { while Client::get(edge.address(), PAUSED_HOST, "/", "").await.status != 503 {} };
+        tokio::time::timeout(PATIENCE, configured).await.unwrap();
+        if lease.is_some() {
+            until("a lease of the second edge", || edge.is_ready()).await;
+        }
+        (edge, control)
+    }
+
     /// How many requests have come to the edge.
     pub(crate) fn requests(&self) -> usize {
         let requests = self.edge.counters().requests.load(Ordering::Relaxed);

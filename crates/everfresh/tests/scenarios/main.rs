@@ -14,4 +14,5 @@ mod prefetching;
 mod process;
 mod purging;
 mod races;
+mod tiers;
 mod tls;
