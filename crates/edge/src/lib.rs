@@ -33,6 +33,7 @@ mod state;
 mod sweep;
 mod tier;
 mod upstream;
+mod variants;
 
 pub use clock::Clocks;
 pub use config::{EdgeConfig, EdgeConfigError, TagHeaders};

@@ -5,6 +5,7 @@
 //! asynchronous for that reason.
 
 use crate::object::Object;
+use crate::variants::Variants;
 use httpcache::{KeyParts, VaryRule};
 use purge::UrlKey;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -82,6 +83,7 @@ pub(crate) struct Found {
 pub(crate) struct Shelf {
     cache: Cache<ObjectKey, Entry, ByWeight, BuildHasherDefault<KeyIsHash>>,
     hasher: SipHasher13,
+    variants: Variants,
 }
 
 #[derive(Clone)]
@@ -134,7 +136,7 @@ impl Shelf {
             BuildHasherDefault::default(),
             DefaultLifecycle::default(),
         );
-        Self { cache, hasher: SipHasher13::new_with_key(&hash_key) }
+        Self { cache, hasher: SipHasher13::new_with_key(&hash_key), variants: Variants::default() }
     }
 
     /// The key of a URL before it is known whether its responses vary. It holds the version of the zone's cache keys:
@@ -210,7 +212,11 @@ impl Shelf {
                 fresh_generation
             }
         };
-        Some(self.variant_key(url_key, generation, &selected))
+        let key = self.variant_key(url_key, generation, &selected);
+        if let Some(oldest) = self.variants.note(generation, key) {
+            self.cache.remove(&oldest);
+        }
+        Some(key)
     }
 
     /// Stores an object, unless one is there that was born later. Whoever calls holds the key's slot of flights.
@@ -285,6 +291,7 @@ mod tests {
     use super::*;
     use crate::body::{Content, Writer};
     use crate::object::{Birth, NewObject};
+    use crate::variants::VARIANTS_PER_URL_MAX;
     use http::{HeaderMap, StatusCode};
     use httpcache::{Freshness, Policy};
     use purge::{Ledger, PurgeSeq, Tags};
@@ -376,5 +383,32 @@ mod tests {
         world.shelf.remove(world.key);
         world.shelf.renew(world.key, &asked, Some(world.object(3, "", &old)));
         assert!(world.stored().is_none(), "what was removed stays away");
+    }
+
+    #[test]
+    fn a_url_has_so_many_variants_and_the_oldest_goes_first() {
+        let world = World::new();
+        let (_writer, content) = Writer::new(1 << 16);
+        let selector = || Selector {
+            parts: KeyParts::default(),
+            rule: VaryRule::Fields([http::HeaderName::from_static("x-a")].into()),
+        };
+        let place = |number: usize| {
+            let mut request = HeaderMap::new();
+            request.insert("x-a", number.into());
+            world.shelf.place(world.key, selector(), &request, 1).unwrap()
+        };
+        let keys: Vec<ObjectKey> = (0..=VARIANTS_PER_URL_MAX)
+            .map(|number| {
+                let key = place(number);
+                world.shelf.insert(key, world.object(0, "", &content));
+                // To be there already takes no further place.
+                assert_eq!(place(number), key);
+                key
+            })
+            .collect();
+        let stored = |key: &ObjectKey| matches!(world.shelf.cache.peek(key), Some(Entry::Object(_)));
+        assert!(!stored(&keys[0]));
+        assert!(keys[1..].iter().all(stored));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, VARY};
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap, HeaderName, VARY};
 
 use crate::field;
 
@@ -55,7 +55,9 @@ impl VaryRule {
     ///
     /// Values are compared as RFC 9111 §4.1 allows: lines joined, whitespace around list members dropped. Of `Accept-Encoding`
     /// the set of acceptable codings counts; order, weights above zero and case do not, since browsers differ in them without
-    /// needing different answers. The key of [`VaryRule::None`] is empty.
+    /// needing different answers. Of `Accept-Language` the ranges in the order of their weights count; case and the way in which
+    /// weights are written do not. The order of ranges of equal weight does: RFC 9110 §12.5.4 allows servers to heed it, and
+    /// they do. The key of [`VaryRule::None`] is empty.
     pub fn selects(&self, request_headers: &HeaderMap) -> Option<Vec<u8>> {
         let names = match self {
             Self::None => return Some(Vec::new()),
@@ -71,6 +73,8 @@ impl VaryRule {
                 key.push(b'\r');
                 if name == ACCEPT_ENCODING {
                     push_codings(&mut key, request_headers);
+                } else if name == ACCEPT_LANGUAGE {
+                    push_languages(&mut key, request_headers);
                 } else {
                     push_members(&mut key, request_headers, name);
                 }
@@ -130,6 +134,43 @@ fn push_codings(key: &mut Vec<u8>, headers: &HeaderMap) {
         key.extend_from_slice(coding);
         key.push(b',');
     }
+}
+
+/// The languages that the client wants (RFC 9110 §12.5.4) with their weights in thousandths, the heaviest first.
+fn push_languages(key: &mut Vec<u8>, headers: &HeaderMap) {
+    let mut ranges: Vec<(u16, Vec<u8>)> = field::elements(headers, &ACCEPT_LANGUAGE)
+        .map(|member| {
+            let mut parts = member.split(|&b| b == b';');
+            let range = field::trim(parts.next().unwrap_or_default()).to_ascii_lowercase();
+            match parts.map(weight).collect::<Option<Vec<u16>>>().as_deref() {
+                Some([]) => (1000, range),
+                Some([weight]) => (*weight, range),
+                // Nobody knows what a server makes of it: it stands for itself.
+                _ => (1000, member.to_vec()),
+            }
+        })
+        .collect();
+    ranges.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    for (weight, range) in ranges {
+        key.extend_from_slice(&range);
+        key.push(b';');
+        key.extend_from_slice(weight.to_string().as_bytes());
+        key.push(b',');
+    }
+}
+
+/// A weight in thousandths: `q=1`, `q=0.5` (RFC 9110 §12.4.2).
+fn weight(parameter: &[u8]) -> Option<u16> {
+    let [b'q' | b'Q', b'=', whole @ (b'0' | b'1'), rest @ ..] = field::trim(parameter) else { return None };
+    let digits = match rest {
+        [] => &[],
+        [b'.', digits @ ..] if digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) => digits,
+        _ => return None,
+    };
+    let fraction =
+        (0..3).fold(0, |sum, at| sum * 10 + u16::from(digits.get(at).map_or(0, |digit| digit - b'0')));
+    let weight = u16::from(whole - b'0') * 1000 + fraction;
+    (weight <= 1000).then_some(weight)
 }
 
 /// Is this parameter a weight of zero: `q=0`, `q=0.`, `q=0.000`?
@@ -212,6 +253,26 @@ mod tests {
         same("gzip, *;q=0", "gzip", false);
         same("gzip, identity, *;q=0", "gzip", true);
         check("accept-encoding", "", "accept-encoding: identity", false);
+    }
+
+    #[test]
+    fn accept_language_counts_by_weight() {
+        let same = |a: &str, b: &str, expected| {
+            let field = |value: &str| format!("accept-language: {value}");
+            check("accept-language", &field(a), &field(b), expected);
+        };
+        same("en, de", "eN,De", true);
+        same("en, de", "en;q=1.0, de ; Q=1.000", true);
+        same("en;q=0.5, de", "de, en;q=0.50", true);
+        same("en, de", "de, en", false);
+        same("en, de;q=0.5", "en, de;q=0.4", false);
+        same("en;q=0.5, de;q=0.5", "de;q=0.5, en;q=0.5", false);
+        same("en", "en, de;q=0", false);
+        same("en;q=2", "en", false);
+        same("en;x=1", "en", false);
+        same("en;q=1;q=1", "en", false);
+        same("*", "en", false);
+        same("", "en", false);
     }
 
     #[test]

@@ -127,12 +127,7 @@ fn bad_heads() -> Vec<Case> {
             Closes,
             Refusal(502, "origin-head-too-large"),
         ),
-        (
-            "a flood of interim responses",
-            "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100),
-            KeepsOpen,
-            malformed(),
-        ),
+        ("a flood of interim responses", "HTTP/1.1 100 Continue\r\n\r\n".repeat(100), KeepsOpen, malformed()),
         (
             "an upgrade nobody asked for",
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n".into(),
