@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use zone::{Domain, HostName, OriginProtocol, Zone, ZoneCaching, ZoneId};
 
 /// How long a test waits for anything before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The host that most requests ask for.
 pub(crate) const HOST: &str = "www.a.test";
