@@ -243,6 +243,12 @@ impl EdgeConfig {
                 24 * HOUR_MILLIS,
             ),
             (
+                "origins.upgrade_idle_timeout, in milliseconds,",
+                millis(self.upgrade_idle_timeout),
+                1,
+                24 * HOUR_MILLIS,
+            ),
+            (
                 "tags.ignored_tags_lifetime, in milliseconds,",
                 millis(self.ignored_tags_lifetime),
                 0,

@@ -145,6 +145,16 @@ struct RawOrigins {
     /// How long to wait for an origin altogether while its response comes, without the time in which clients read what
     /// is there already. 1 ms to 24 hours. Default `"60m"`.
     response_timeout: Option<Time>,
+    /// How many connections may speak another protocol than HTTP at once, such as WebSocket; above it clients get 503.
+    /// Up to 1,048,576. Default `1024`.
+    upgrades_max: Option<Count<usize>>,
+    /// How long nothing may move on such a connection before it is closed. 1 ms to 24 hours. Default `"5m"`.
+    upgrade_idle_timeout: Option<Time>,
+    /// Proxies before this edge, as addresses or networks such as `"10.0.0.0/8"`, whose `X-Forwarded-…` and `Forwarded`
+    /// are passed on; from everybody else they are replaced. No default.
+    trusted_proxies: Option<Texts>,
+    /// Whether origins get RFC 7239's `Forwarded`, too. Default `false`.
+    forwarded: Option<Switch>,
     /// PEM files with authorities whose certificates of origins are accepted beside those of the public ones. Flag
     /// `--origin-ca`. No default.
     authorities: Option<Texts>,
@@ -365,6 +375,12 @@ impl RawOrigins {
         reading.take("origins.tls_timeout", self.tls_timeout, &mut config.tls_timeout);
         reading.take("origins.body_timeout", self.body_timeout, &mut config.body_timeout);
         reading.take("origins.response_timeout", self.response_timeout, &mut config.response_timeout);
+        reading.take("origins.upgrades_max", self.upgrades_max, &mut config.upgrades_max);
+        let idle = &mut config.upgrade_idle_timeout;
+        reading.take("origins.upgrade_idle_timeout", self.upgrade_idle_timeout, idle);
+        let trusted = &mut config.forwarded.trusted_proxies;
+        reading.take("origins.trusted_proxies", self.trusted_proxies.map(Networks), trusted);
+        reading.take("origins.forwarded", self.forwarded, &mut config.forwarded.rfc7239);
         let (mut authorities, mut accept_any) = (Vec::new(), false);
         reading.take("origins.authorities", self.authorities, &mut authorities);
         let any = self.dangerously_accept_any_certificate;

@@ -102,10 +102,22 @@ impl Client {
         answer.await.expect("the edge answers in time")
     }
 
-    /// Reads one answer; `None` if the edge closes the connection without a byte of it.
+    /// Reads one answer, without the interim ones before it; `None` if the edge closes the connection without a byte of
+    /// it.
     pub(crate) async fn answer_or_nothing(&mut self) -> Option<Answer> {
-        let begun = tokio::time::timeout(PATIENCE, self.more()).await;
-        if begun.expect("the edge answers in time") { Some(self.answer(false).await) } else { None }
+        let answered = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if self.unread.is_empty() && !self.more().await {
+                    return None;
+                }
+                let mut answer = self.answer_head().await;
+                if !(102..200).contains(&answer.status) {
+                    self.answer_body(&mut answer).await;
+                    return Some(answer);
+                }
+            }
+        });
+        answered.await.expect("the edge answers in time")
     }
 
     /// Reads the head of an answer.
