@@ -3,6 +3,7 @@
 //! [`Api::answer`] shows the steps, one line each. Every answer is HTTP 200 with exactly `Content-Type:
 //! application/json`, refusals, faults and panics too: official clients lose the API's own code under anything else.
 
+mod caching;
 mod directory;
 mod domains;
 mod filter;
@@ -238,6 +239,15 @@ impl Api {
             R::DeleteAccelerationDomains(request) => {
                 self.delete_acceleration_domains(request).await.map(fields)
             }
+            R::ModifyL7AccSetting(request) => self.modify_l7_acc_setting(request).await.map(fields),
+            R::DescribeL7AccSetting(request) => self.describe_l7_acc_setting(request).await.map(fields),
+            R::CreateL7AccRules(request) => self.create_l7_acc_rules(request).await.map(fields),
+            R::DescribeL7AccRules(request) => self.describe_l7_acc_rules(request).await.map(fields),
+            R::ModifyL7AccRule(request) => self.modify_l7_acc_rule(request).await.map(fields),
+            R::ModifyL7AccRulePriority(request) => {
+                self.modify_l7_acc_rule_priority(request).await.map(fields)
+            }
+            R::DeleteL7AccRules(request) => self.delete_l7_acc_rules(request).await.map(fields),
         }
     }
 

@@ -2,6 +2,10 @@
 //!
 //! Faithful to EdgeOne: nothing foreign is added. Where its documents leave a choice, the doc of the field says ours.
 
+mod caching;
+
+pub use caching::*;
+
 use crate::declare::{choice, product, shape};
 use crate::error::ErrorCode;
 use crate::wire::EmptyList;
@@ -1009,5 +1013,95 @@ product! {
             force "Force": bool, default(false);
         }
         response DeleteAccelerationDomainsResponse {}
+    }
+
+    /// Changes a zone's settings; parts that are left out stay.
+    ModifyL7AccSetting {
+        request ModifyL7AccSettingRequest {
+            /// Which zone.
+            zone_id "ZoneId": String, required .bytes(64);
+            /// What to change.
+            zone_config "ZoneConfig": ZoneConfig, required;
+        }
+        response ModifyL7AccSettingResponse {}
+    }
+
+    /// Tells a zone's settings.
+    DescribeL7AccSetting {
+        request DescribeL7AccSettingRequest {
+            /// Which zone.
+            zone_id "ZoneId": String, required .bytes(64);
+        }
+        response DescribeL7AccSettingResponse {
+            /// The settings.
+            zone_setting "ZoneSetting": ZoneConfigParameters, nullable;
+        }
+    }
+
+    /// Makes rules, below those there are; all or none.
+    CreateL7AccRules {
+        request CreateL7AccRulesRequest {
+            /// Which zone.
+            zone_id "ZoneId": String, required .bytes(64);
+            /// The rules, top to bottom.
+            rules "Rules": Vec<RuleEngineItem>, required .items(RULES_PER_CALL_MAX, ErrorCode::InvalidParameter);
+        }
+        response CreateL7AccRulesResponse {
+            /// Their ids.
+            rule_ids "RuleIds": Vec<String>, required;
+        }
+    }
+
+    /// Tells a zone's rules, top to bottom.
+    DescribeL7AccRules {
+        request DescribeL7AccRulesRequest {
+            /// Which zone.
+            zone_id "ZoneId": String, required .bytes(64);
+            /// Filters by rule-id (several values).
+            filters "Filters": Vec<AdvancedFilter>, default(Vec::new()) .items(FILTERS_MAX, ErrorCode::TooManyFilters);
+            /// The most rules to answer.
+            limit "Limit": i64, default(20) .range(0, 1000);
+            /// How many to skip.
+            offset "Offset": i64, default(0) .range(0, OFFSET_MAX);
+        }
+        response DescribeL7AccRulesResponse {
+            /// How many rules match, before paging.
+            total_count "TotalCount": i64, required;
+            /// The rules.
+            rules "Rules": Vec<RuleEngineItem>, required;
+        }
+    }
+
+    /// Replaces a rule at its place.
+    ModifyL7AccRule {
+        request ModifyL7AccRuleRequest {
+            /// Which zone.
+            zone_id "ZoneId": String, required .bytes(64);
+            /// The rule, with its id.
+            rule "Rule": RuleEngineItem, required;
+        }
+        response ModifyL7AccRuleResponse {}
+    }
+
+    /// Puts a zone's rules into another order.
+    ModifyL7AccRulePriority {
+        request ModifyL7AccRulePriorityRequest {
+            /// Which zone.
+            zone_id "ZoneId": String, required .bytes(64);
+            /// The ids of all its rules, in the new order, top to bottom.
+            rule_ids "RuleIds": Vec<String>, required .items(RULES_PER_CALL_MAX, ErrorCode::InvalidParameter).bytes(64);
+        }
+        response ModifyL7AccRulePriorityResponse {}
+    }
+
+    /// Deletes rules; all or none.
+    DeleteL7AccRules {
+        request DeleteL7AccRulesRequest {
+            /// Which zone.
+            zone_id "ZoneId": String, required .bytes(64);
+            /// Which rules.
+            rule_ids "RuleIds": Vec<String>, required .items(RULES_PER_CALL_MAX, ErrorCode::InvalidParameter).bytes(64);
+        }
+        response DeleteL7AccRulesResponse {}
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{ApiError, ErrorCode, clipped};
 use crate::request::{Method, RawRequest};
 
 /// The deepest nesting of objects and lists; the parameters themselves are level 1.
-pub const DEPTH_MAX: usize = 12;
+pub const DEPTH_MAX: usize = 16;
 /// The most values (of any kind, at any depth) in one request.
 pub const ELEMENTS_MAX: usize = 50_000;
 /// The longest name of a parameter, flattened, in bytes.

@@ -94,6 +94,13 @@ fn answers_are_written_as_recorded() {
     check_answers::<edgeone::ModifyAccelerationDomainRequest>();
     check_answers::<edgeone::ModifyAccelerationDomainStatusesRequest>();
     check_answers::<edgeone::DeleteAccelerationDomainsRequest>();
+    check_answers::<edgeone::ModifyL7AccSettingRequest>();
+    check_answers::<edgeone::DescribeL7AccSettingRequest>();
+    check_answers::<edgeone::CreateL7AccRulesRequest>();
+    check_answers::<edgeone::DescribeL7AccRulesRequest>();
+    check_answers::<edgeone::ModifyL7AccRuleRequest>();
+    check_answers::<edgeone::ModifyL7AccRulePriorityRequest>();
+    check_answers::<edgeone::DeleteL7AccRulesRequest>();
     check_answers::<everfresh::CreateKeyRequest>();
     check_answers::<everfresh::DescribeKeysRequest>();
     check_answers::<everfresh::ModifyKeyStatusRequest>();

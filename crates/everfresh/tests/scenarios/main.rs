@@ -14,5 +14,6 @@ mod prefetching;
 mod process;
 mod purging;
 mod races;
+mod settings;
 mod tiers;
 mod tls;

@@ -1,17 +1,19 @@
 //! What every store does, whatever database it is on: each case takes an empty store.
 
 use purge::{
-    Entry, FencePolicy, JobId, MemberId, Method, PlannedTask, PrefetchMode, PrefetchTask, PurgeSeq,
+    Entry, FencePolicy, JobId, LogEntry, MemberId, Method, PlannedTask, PrefetchMode, PrefetchTask, PurgeSeq,
     PurgeType, Scope, TaskStatus, UrlKey, UrlPrefix,
 };
 use std::collections::BTreeMap;
 use store::{
-    Area, ConfigError, DomainChange, DomainRecord, FORGET_JOBS_MAX, Ipv6Status, Joined, KeyError,
-    MemberState, MemberTerms, NewZone, OriginRecord, PendingPrefetch, PrefetchOutcome, PrefetchQuery,
-    PrefetchRecording, QuotaKind, QuotaLimits, RecordError, Recorded, Recording, Store, Tag, TargetFilter,
-    TaskQuery, ZoneChange,
+    Area, CACHE_CONFIGS_BYTES_MAX, ConfigError, DomainChange, DomainRecord, FORGET_JOBS_MAX, Ipv6Status,
+    Joined, KeyError, MemberState, MemberTerms, NewZone, OriginRecord, PendingPrefetch, PrefetchOutcome,
+    PrefetchQuery, PrefetchRecording, QuotaKind, QuotaLimits, RecordError, Recorded, Recording, Store, Tag,
+    TargetFilter, TaskQuery, ZoneChange,
 };
-use zone::{HostName, OriginProtocol, ZoneId};
+use zone::{
+    Action, Branch, CacheConfig, Condition, HostName, OriginProtocol, Rule, Scheme, ZoneCaching, ZoneId,
+};
 
 /// 2023-11-14T22:13:20Z; 06:13:20 of the next day at UTC+8.
 pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
@@ -102,9 +104,11 @@ pub(crate) async fn entries_come_back_as_they_went_in(store: &Store) {
     let tag = |limit| Scope::Tag { tag: purge::CacheTag::parse("news").unwrap(), host: limit };
     let scopes = vec![
         Scope::All,
+        Scope::Keys { config_version: 7 },
         Scope::Host(www()),
         Scope::Prefix(UrlPrefix::from_normalised(www(), "/%E5%9B%BE/").unwrap()),
         Scope::Url(UrlKey::from_normalised(www(), "/a?b=%2F&c").unwrap()),
+        Scope::Url(UrlKey::from_normalised(www(), "/a").unwrap().with_scheme(Some(Scheme::Https))),
         tag(None),
         tag(Some(www())),
     ];
@@ -116,7 +120,7 @@ pub(crate) async fn entries_come_back_as_they_went_in(store: &Store) {
         config_version: 0,
     };
     let recorded = record_one(store, recording).await.unwrap();
-    assert_eq!((recorded.first_seq, recorded.last_seq), (PurgeSeq::new(1), PurgeSeq::new(6)));
+    assert_eq!((recorded.first_seq, recorded.last_seq), (PurgeSeq::new(1), PurgeSeq::new(8)));
     let range = store.entries_after(PurgeSeq::ZERO, 100).await.unwrap();
     assert_eq!(range.head.head, recorded.head);
     let found: Vec<_> = range.entries.iter().map(|entry| entry.entry.scope.clone()).collect();
@@ -219,6 +223,70 @@ pub(crate) async fn a_job_planned_by_an_old_configuration_is_refused(store: &Sto
     assert!(matches!(answer, Err(RecordError::ConfigChanged)));
     assert_eq!(available(store, &zone, PurgeType::Url, NOW_MS).await, 100_000);
     record_one(store, planned).await.unwrap();
+}
+
+pub(crate) async fn cache_settings_are_kept_and_keys_change_at_their_entry(store: &Store) {
+    let zone = zone_named(store, "a.test").await;
+    let caching = async || {
+        let snapshot = store.config_snapshot().await.unwrap();
+        (snapshot.version, snapshot.zones.into_iter().next().unwrap().caching)
+    };
+    let change = async |change: fn(&mut CacheConfig)| {
+        store
+            .change_cache_config(&zone, NOW_MS, |config| {
+                let mut config = config.clone();
+                change(&mut config);
+                Ok::<_, ConfigError>(config)
+            })
+            .await
+    };
+    assert_eq!(caching().await.1, ZoneCaching::default());
+    change(|config| config.site.offline = true).await.unwrap();
+    let (version, kept) = caching().await;
+    assert_eq!((version, kept.keys_version, kept.keys_seq), (3, 0, 0));
+    assert!(kept.config.site.offline && store.cache_config(&zone).await.unwrap().site.offline);
+    change(|_| {}).await.unwrap();
+    assert_eq!(caching().await.0, 3, "what changes nothing is no change");
+
+    change(|config| config.site.keying.ignores_case = true).await.unwrap();
+    let (version, kept) = caching().await;
+    assert_eq!((version, kept.keys_version, kept.keys_seq), (4, 4, 1));
+    let range = store.entries_after(PurgeSeq::ZERO, 10).await.unwrap();
+    let scope = Scope::Keys { config_version: 4 };
+    let entry = Entry { zone: zone.clone(), scope, method: Method::Delete };
+    assert_eq!(range.entries, [LogEntry { seq: PurgeSeq::new(1), entry }]);
+    assert_eq!(store.grant_basis().await.unwrap().config_version, 4);
+
+    change(|config| config.site.offline = false).await.unwrap();
+    let (version, kept) = caching().await;
+    assert_eq!((version, kept.keys_version, kept.keys_seq), (5, 4, 1));
+    let other = zone_named(store, "b.test").await;
+    assert_eq!(*store.cache_config(&other).await.unwrap(), CacheConfig::default());
+    store.delete_zone(&zone, NOW_MS).await.unwrap();
+    assert!(matches!(store.cache_config(&zone).await, Err(ConfigError::ZoneNotFound(_))));
+}
+
+/// All of them travel to edges in one message.
+pub(crate) async fn cache_settings_of_all_zones_have_a_limit(store: &Store) {
+    let fill = async |zone: &ZoneId| {
+        store
+            .change_cache_config(zone, NOW_MS, |config| {
+                let notes = vec!["x".repeat(500_000)];
+                let branch = Branch {
+                    condition: Condition::parse("*").unwrap(),
+                    actions: vec![Action::OfflineCache(true)],
+                    sub_rules: Vec::new(),
+                };
+                let rule = Rule { id: "rule-1".into(), name: String::new(), notes, enabled: true, branch };
+                Ok::<_, ConfigError>(CacheConfig { rules: vec![rule], ..config.clone() })
+            })
+            .await
+    };
+    for number in 0..8 {
+        fill(&zone_named(store, &format!("z{number}.test")).await).await.unwrap();
+    }
+    let refused = fill(&zone_named(store, "z8.test").await).await;
+    assert!(matches!(refused, Err(ConfigError::TooMany { limit: CACHE_CONFIGS_BYTES_MAX, .. })));
 }
 
 /// A large job takes several `INSERT`s; no row may be lost at their borders.
