@@ -9,19 +9,25 @@ use tempfile::TempDir;
 use crate::parts::{Sdk, Serve};
 
 /// The files of a certificate authority and of a server it vouches for.
-struct Files {
-    authority: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+pub(crate) struct Files {
+    pub(crate) authority: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 fn make(directory: &Path) -> Files {
+    make_for(directory, &["127.0.0.1", "localhost"])
+}
+
+/// A server of these names.
+pub(crate) fn make_for(directory: &Path, names: &[&str]) -> Files {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, "authority of this test");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let server =
+        CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap();
     let server = server.signed_by(&key, &authority).unwrap();
     let write = |name: &str, text: String| {
         let path = directory.join(name);

@@ -1,7 +1,7 @@
 //! nginx as an origin: static files with real validators, cache tags by path, and a log of what it was asked.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,6 +20,8 @@ pub(crate) struct Asked {
     pub(crate) uri: String,
     pub(crate) host: String,
     pub(crate) status: u64,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub(crate) protocol: String,
     /// Empty if the field was not there.
     pub(crate) if_none_match: String,
     /// Empty if the field was not there.
@@ -30,6 +32,8 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 pub(crate) struct Nginx {
     pub(crate) address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    pub(crate) tls_address: Option<SocketAddr>,
     directory: TempDir,
     marks: AtomicUsize,
     _process: Process,
@@ -38,13 +42,32 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts nginx on a free port. Content below `/tagged/NAME/` carries the tags NAME and `all-tagged`.
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same that speaks TLS and HTTP/2, too, with the certificate and the key in these files.
+    pub(crate) fn start_with_tls(certificate: &Path, key: &Path) -> Self {
+        Self::start_with(Some((certificate, key)))
+    }
+
+    fn start_with(tls: Option<(&Path, &Path)>) -> Self {
         for _ in 0..PORTS_TRIED_MAX {
             // nginx takes no port 0; between our finding a free one and its taking it, somebody else may.
-            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let address = free();
+            let tls_address = tls.map(|_| free());
+            let listen_tls = tls.zip(tls_address).map(|((certificate, key), address)| {
+                let (certificate, key) = (certificate.display(), key.display());
+                format!(
+                    "listen {address} ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key};"
+                )
+            });
             let directory = TempDir::new().unwrap();
             std::fs::create_dir(directory.path().join("site")).unwrap();
             let configuration = directory.path().join("nginx.conf");
-            std::fs::write(&configuration, configure(address, directory.path().to_str().unwrap())).unwrap();
+            let own = directory.path().to_str().unwrap();
+            let text = configure(address, own, &listen_tls.unwrap_or_default());
+            std::fs::write(&configuration, text).unwrap();
             let mut command = Command::new(program());
             command.arg("-p").arg(directory.path()).arg("-c").arg(&configuration).arg("-e").arg("error.log");
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -54,7 +77,13 @@ impl Nginx {
                 None => std::net::TcpStream::connect(address).is_ok().then_some(true),
             });
             if answers == Some(true) && process.ended().is_none() {
-                return Self { address, directory, marks: AtomicUsize::new(0), _process: process };
+                return Self {
+                    address,
+                    tls_address,
+                    directory,
+                    marks: AtomicUsize::new(0),
+                    _process: process,
+                };
             }
             let log = std::fs::read_to_string(directory.path().join("error.log")).unwrap_or_default();
             assert!(log.contains("Address already in use"), "nginx does not start: {log}");
@@ -117,12 +146,13 @@ fn read_line(line: &str) -> Asked {
         uri: text("uri"),
         host: text("host"),
         status: text("status").parse().unwrap(),
+        protocol: text("protocol"),
         if_none_match: text("if_none_match"),
         if_modified_since: text("if_modified_since"),
     }
 }
 
-fn configure(address: SocketAddr, directory: &str) -> String {
+fn configure(address: SocketAddr, directory: &str, listen_tls: &str) -> String {
     format!(
         r#"
 daemon off;
@@ -131,7 +161,8 @@ pid {directory}/nginx.pid;
 error_log {directory}/error.log;
 events {{ worker_connections 256; }}
 http {{
-    log_format asked escape=json '{{"uri":"$request_uri","host":"$http_host","status":"$status",'
+    log_format asked escape=json '{{"uri":"$request_uri","host":"$host","status":"$status",'
+        '"protocol":"$server_protocol",'
         '"if_none_match":"$http_if_none_match","if_modified_since":"$http_if_modified_since"}}';
     access_log {directory}/access.log asked;
     client_body_temp_path {directory}/body;
@@ -145,6 +176,7 @@ http {{
     }}
     server {{
         listen {address};
+        {listen_tls}
         root {directory}/site;
         add_header Cache-Control "max-age=3600";
         add_header Cache-Tag $cache_tag;
