@@ -1,5 +1,7 @@
 //! What an operator sets for one edge.
 
+use crate::access_log::AccessLogConfig;
+use crate::admin::AdminConfig;
 use crate::flight::FOLLOW_TIMEOUT;
 use crate::forwarded::ForwardedFields;
 use crate::listen::{Network, TlsSettings};
@@ -101,6 +103,10 @@ pub struct EdgeConfig {
     pub prefetch_concurrency: usize,
     /// How many bytes a second prefetches take from one origin, on average; 0 for no limit.
     pub prefetch_bytes_per_sec: u64,
+    /// The admin server, if there is one.
+    pub admin: Option<AdminConfig>,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLogConfig>,
     /// Ask for a new lease this often for each length of a lease (the protocol's `L/4`).
     pub pings_per_lease: u32,
 }
@@ -127,6 +133,12 @@ pub enum EdgeConfigError {
         "the edge's name {0:?} is no token: use 1 to 64 letters, digits, \"-\", \"_\" and \".\", a letter first"
     )]
     Name(String),
+    /// The admin server asks nobody who they are, and would be open to other machines.
+    #[error(
+        "admin.listen is {0}, which can be reached from other machines, and the admin server asks nobody who they are: \
+         listen on a loopback address, or allow it in words (admin.allow_remote, --admin-allow-remote)"
+    )]
+    AdminBeyondLoopback(SocketAddr),
     /// A number lies outside its range.
     #[error("{what} is {given}; it must be from {least} to {most}")]
     OutOfRange {
@@ -184,6 +196,8 @@ impl EdgeConfig {
             tier_wait: Duration::from_millis(250),
             prefetch_concurrency: 8,
             prefetch_bytes_per_sec: 32 << 20,
+            admin: None,
+            access_log: None,
             pings_per_lease: 4,
         }
     }
@@ -256,6 +270,7 @@ impl EdgeConfig {
             ),
             ("prefetch.concurrency", count(self.prefetch_concurrency), 1, 256),
             ("prefetch.bytes_per_sec, in bytes,", self.prefetch_bytes_per_sec, 0, 1 << 40),
+            ("access_log.one_in", self.access_log.as_ref().map_or(1, |log| log.one_in), 1, 1_000_000),
             ("lease.pings", u64::from(self.pings_per_lease), 1, 1_000),
         ];
         let outside = ranges.into_iter().filter(|(_, given, least, most)| !(least..=most).contains(&given));
@@ -265,7 +280,12 @@ impl EdgeConfig {
             least,
             most,
         });
-        misnamed.into_iter().chain(outside).chain(tls).collect()
+        let exposed = self.admin.as_ref().filter(|admin| {
+            // ::ffff:127.0.0.1 is loopback too.
+            !admin.allow_remote && !admin.listen.ip().to_canonical().is_loopback()
+        });
+        let exposed = exposed.map(|admin| EdgeConfigError::AdminBeyondLoopback(admin.listen));
+        misnamed.into_iter().chain(exposed).chain(outside).chain(tls).collect()
     }
 }
 

@@ -312,7 +312,7 @@ impl Follower {
         }
         if applied > before {
             let count = applied.number() - before.number();
-            self.state.counters.entries_applied.fetch_add(count, Ordering::Relaxed);
+            self.state.counters.entries_applied.add(count);
             self.wanted = None;
             send(link, EdgeToControl::Acknowledge { epoch, applied }).await?;
         }
@@ -325,6 +325,7 @@ impl Follower {
             return Ok(());
         };
         let Some((_, sent_at)) = self.pings.remove(index) else { return Ok(()) };
+        self.state.granted_head.store(grant.head.number(), Ordering::Relaxed);
         let interval = grant.lease / self.state.config.pings_per_lease.max(1);
         self.ping_interval = interval.max(PING_INTERVAL_MIN);
         self.take_grant(link, grant, sent_at).await

@@ -15,6 +15,11 @@ impl Lease {
         nanos(now) < self.until_nanos.load(Ordering::SeqCst)
     }
 
+    /// How long it still runs.
+    pub(crate) fn left(&self, now: Duration) -> Duration {
+        Duration::from_nanos(self.until_nanos.load(Ordering::SeqCst).saturating_sub(nanos(now)))
+    }
+
     /// Extends the lease to `until`: the moment the granted ping was sent, plus the length of the lease. Called only
     /// once the granted head is applied.
     pub(crate) fn extend(&self, until: Duration) {

@@ -7,10 +7,13 @@
 //!
 //! Never touches the store, the API or its dialect.
 
+mod access_log;
+mod admin;
 mod body;
 mod clock;
 mod config;
 mod configuration;
+mod counter;
 mod fetch;
 mod flight;
 mod follow;
@@ -21,10 +24,13 @@ mod intake;
 mod interim;
 mod lease;
 mod listen;
+mod metrics;
 mod object;
 mod origin;
+mod outcome;
 mod prefetch;
 mod proxy;
+mod record;
 mod respond;
 mod routes;
 mod shelf;
@@ -35,8 +41,11 @@ mod tier;
 mod upstream;
 mod variants;
 
+pub use access_log::{AccessLogConfig, AccessLogFormat};
+pub use admin::{AdminConfig, LogLevel, SetLogLevel};
 pub use clock::Clocks;
 pub use config::{EdgeConfig, EdgeConfigError, TagHeaders};
+pub use counter::{Counter, NamedCounters, Times};
 pub use forwarded::ForwardedFields;
 pub use httpcache::{OtherStatuses, Policy, SetCookie, Storing, WithoutFreshness};
 pub use listen::{

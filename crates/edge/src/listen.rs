@@ -17,23 +17,26 @@ mod proxy_protocol;
 mod sockets;
 mod stall;
 
+use crate::access_log::AccessLog;
 use crate::clock::Clocks;
 use crate::config::{EdgeConfig, EdgeConfigError};
 use crate::origin::{OriginClient, OriginTls, OriginTlsError};
 use crate::state::{Counters, NoRandomness, State};
-use crate::{follow, prefetch, sweep};
+use crate::{admin, follow, prefetch, sweep};
 use certificates::Tls;
 use clients::Clients;
 use connection::{Ending, Worker};
 use feed::Feed;
 use hand_over::{Handed, Heir, Outcome};
 use sockets::Addresses;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
@@ -74,6 +77,15 @@ pub enum StartError {
     /// A certificate can't be used.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
+    /// The access log can't be opened.
+    #[error("the access log can't be opened at {file}")]
+    AccessLog {
+        /// Which file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// No thread could be started.
     #[error("no thread for the edge")]
     Thread(#[source] std::io::Error),
@@ -92,6 +104,17 @@ pub struct EdgeHandle {
     open: watch::Receiver<bool>,
     handed_over: watch::Receiver<bool>,
     threads: Vec<JoinHandle<()>>,
+    admin: Option<Admin>,
+}
+
+/// How often an edge that takes over tries to get the admin address of the one before it.
+const ADMIN_BIND_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The admin server, which outlives the workers: it tells that the edge drains.
+struct Admin {
+    address: SocketAddr,
+    end: watch::Sender<bool>,
+    thread: JoinHandle<()>,
 }
 
 /// Starts an edge: listeners, workers, the follower of the log and the sweep.
@@ -110,10 +133,12 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
         None => None,
     };
     let sockets = sockets::spread(sockets, config.workers);
-    let state = Arc::new(State::new(config, clocks)?);
+    let access_log = open_access_log(&config)?;
+    let state = Arc::new(State::new(config, clocks, access_log)?);
     let (shutdown, down) = watch::channel(false);
     let (opening, open) = watch::channel(handed.is_none());
     let (passed_on, handed_over) = watch::channel(false);
+    let admin = start_admin(&state, &down)?;
     let clients = Arc::new(Clients::new(state.config.connections_per_client_max));
     let mut threads = Vec::new();
     for (index, sockets) in sockets.into_iter().enumerate() {
@@ -167,7 +192,7 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     }
     let Addresses { plain, tls: encrypted } = addresses;
     info!(name = state.config.name, address = %plain, tls = ?encrypted, "edge started");
-    Ok(EdgeHandle { addresses, state, tls, shutdown, open, handed_over, threads })
+    Ok(EdgeHandle { addresses, state, tls, shutdown, open, handed_over, threads, admin })
 }
 
 /// An edge between the one before and the one after it.
@@ -214,6 +239,57 @@ fn is_ready(state: &State, version: u64) -> bool {
     state.zones.read().version() >= version && state.lease.holds((state.clocks.boot)())
 }
 
+fn open_access_log(config: &EdgeConfig) -> Result<Option<AccessLog>, StartError> {
+    let Some(log) = &config.access_log else { return Ok(None) };
+    let opened = AccessLog::start(log, config.name.clone());
+    opened.map(Some).map_err(|source| {
+        let file = log
+            .file
+            .as_deref()
+            .map_or_else(|| "the standard output".into(), |file| file.display().to_string());
+        StartError::AccessLog { file, source }
+    })
+}
+
+fn start_admin(state: &Arc<State>, down: &watch::Receiver<bool>) -> Result<Option<Admin>, StartError> {
+    let Some(config) = &state.config.admin else { return Ok(None) };
+    let asked = config.listen;
+    let bind = move || {
+        let listener = std::net::TcpListener::bind(asked)?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(listener)
+    };
+    let refused = |source| StartError::Listen { address: asked, source };
+    let listener = match bind() {
+        Ok(listener) => Some(listener),
+        // The edge from which this one takes over still tells of itself there.
+        Err(error) if error.kind() == ErrorKind::AddrInUse && state.config.hand_over.is_some() => None,
+        Err(error) => return Err(refused(error)),
+    };
+    let address = listener.as_ref().map(std::net::TcpListener::local_addr).transpose().map_err(refused)?;
+    let address = address.unwrap_or(asked);
+    let (end, mut ending) = watch::channel(false);
+    let (state, down) = (Arc::clone(state), down.clone());
+    let serving = async move {
+        let mut listener = listener;
+        while listener.is_none() {
+            tokio::select! {
+                () = tokio::time::sleep(ADMIN_BIND_INTERVAL) => listener = bind().ok(),
+                () = ended(&mut ending) => return,
+            }
+        }
+        match listener.map(TcpListener::from_std) {
+            Some(Ok(listener)) => admin::serve(state, listener, down, ending).await,
+            Some(Err(error)) => warn!(%error, "no admin server"),
+            None => {}
+        }
+    };
+    let runtime = runtime()?;
+    let thread = thread("edge-admin".into(), move || runtime.block_on(serving))?;
+    info!(%address, "admin server started");
+    Ok(Some(Admin { address, end, thread }))
+}
+
 fn runtime() -> Result<Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -248,6 +324,18 @@ impl EdgeHandle {
     pub fn reload_certificates(&self) {
         if let Some(tls) = &self.tls {
             tls.reload();
+        }
+    }
+
+    /// Where the admin server listens, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Opens the file of the access log again, since it was moved away. Does not wait for it.
+    pub fn reopen_access_log(&self) {
+        if let Some(log) = &self.state.access_log {
+            log.reopen();
         }
     }
 
@@ -309,6 +397,15 @@ impl EdgeHandle {
             if thread.join().is_err() {
                 warn!("a worker ended by a panic");
             }
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.end.send_replace(true);
+            if admin.thread.join().is_err() {
+                warn!("the admin server ended by a panic");
+            }
+        }
+        if let Some(log) = &self.state.access_log {
+            log.end();
         }
         debug!(requests = self.state.counters.requests.load(Ordering::Relaxed), "edge ended");
     }

@@ -120,7 +120,21 @@ impl Object {
         }
     }
 
-    /// The same, and lets the outcome count up to `swept_to`, every mark up to which was applied before the walk.
+    /// The same without leaving a trace, and up to where it is known. For those who only want to know.
+    pub(crate) fn look(&self, ledger: &Ledger) -> (Standing, PurgeSeq) {
+        let checked = PurgeSeq::new(self.checked.load(Ordering::Acquire));
+        let judgement = ledger.judge(self.subject(), self.birth.born, checked);
+        let standing = match (judgement.verdict, self.invalidated.load(Ordering::Acquire)) {
+            (Verdict::Deleted(seq), _) => Standing::Deleted(seq),
+            (Verdict::BeyondHorizon, _) => Standing::BeyondHorizon,
+            (Verdict::Invalidated(seq), known) => Standing::Invalidated(seq.max(PurgeSeq::new(known))),
+            (Verdict::Clear, 0) => Standing::Clear,
+            (Verdict::Clear, known) => Standing::Invalidated(PurgeSeq::new(known)),
+        };
+        (standing, checked)
+    }
+
+    /// The same as [`Object::standing`], and lets the outcome count up to `swept_to`, every mark up to which was applied before the walk.
     pub(crate) fn sweep(&self, ledger: &Ledger, swept_to: PurgeSeq) -> Standing {
         let standing = self.standing(ledger);
         if matches!(standing, Standing::Clear | Standing::Invalidated(_)) && !self.birth.clock.is_retired() {

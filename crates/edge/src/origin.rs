@@ -295,6 +295,7 @@ impl OriginClient {
         let message = request.message(origin, http2, &interim);
         let message = message.map_err(|failure| Failed { failure, unsent: true, twice: false })?;
         Counters::count(&self.state.counters.fetches);
+        let sent_at = (self.state.clocks.boot)();
         let head_timeout = async {
             match has_body {
                 true => std::future::pending().await,
@@ -316,6 +317,7 @@ impl OriginClient {
                 return Err(Failed { failure, unsent, twice: false });
             }
         };
+        self.state.counters.origin_times.add((self.state.clocks.boot)().saturating_sub(sent_at));
         let status = response.status();
         if let Err(error) = framing::check(status, response.headers_mut(), request.upgrade) {
             tracing::debug!(origin = %origin.address, %error, "response refused");

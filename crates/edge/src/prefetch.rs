@@ -236,7 +236,9 @@ async fn fetch(
     let peer = Peer { address: (Ipv4Addr::LOCALHOST, 0).into(), is_encrypted, handshake: None };
     let proxy =
         Proxy { state: Arc::clone(state), client: shared.client.clone(), routes: Arc::default(), peer };
-    let service = service_fn(|request| async { Ok::<_, Infallible>(proxy.handle(request).await) });
+    let service = service_fn(|request| async {
+        Ok::<_, Infallible>(proxy.handle(request).await.map(|told| told.body))
+    });
     let served = server::Builder::new().keep_alive(false).serve_connection(TokioIo::new(far), service);
     let ask = async {
         let (mut sender, connection) =

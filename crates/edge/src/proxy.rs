@@ -19,6 +19,7 @@ use crate::origin::{
     OriginClient, OriginRequest, RequestBody, RequestBodyError, RequestContent, ResponseBody,
     strip_conditions,
 };
+use crate::outcome::{Outcome, OutcomeKind, ToldBody};
 use crate::respond::{
     AnswerBody, Forwarded, OwnAnswer, Told, answer, answer_failure, answer_object, answer_refusal,
     told_arrival,
@@ -115,8 +116,9 @@ struct Own {
 }
 
 /// How a pass ended.
+#[expect(clippy::large_enum_variant, reason = "made once for each request, and its answer is only moved on")]
 enum Passed {
-    Answered(Response<AnswerBody>),
+    Answered(Response<ToldBody>),
     LookAgain,
     /// The same, but only a fetch that is yet to be sent will do.
     WaitForNext,
@@ -128,7 +130,7 @@ enum Passed {
 
 impl Proxy {
     /// Answers one request. Never fails: what goes wrong is an answer too.
-    pub(crate) async fn handle(&self, mut request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(crate) async fn handle(&self, mut request: Request<Incoming>) -> Response<ToldBody> {
         Counters::count(&self.state.counters.requests);
         match tier::take_asker(request.headers_mut(), self.state.config.tiers.token.as_ref()) {
             Ok(Asker::Client) => self.answer(request, Asker::Client).await,
@@ -149,7 +151,7 @@ impl Proxy {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, asker: Asker) -> Response<AnswerBody> {
+    async fn answer(&self, request: Request<Incoming>, asker: Asker) -> Response<ToldBody> {
         let is_head = request.method() == Method::HEAD;
         let asked = match self.route(request, asker) {
             Ok(asked) => asked,
@@ -335,6 +337,7 @@ impl Proxy {
                 Boarding::Follow { flight, before_sent } => (flight, before_sent, None),
             }
         };
+        let asked_at = (state.clocks.boot)();
         let (own, interim) = own.map_or((None, None), |own| (Some(own.reader), Some(own.interim)));
         let arrived = pass_interim(&asked.interim_client(), interim, flight.arrival()).await;
         let status = arrived.as_ref().ok().map(|arrival| arrival.object.status);
@@ -354,7 +357,8 @@ impl Proxy {
                 Err(passed) => return passed,
             }
         }
-        let told = told_arrival(state, &arrival, forwarded, collapsed, reading.seen, now);
+        let mut told = told_arrival(state, &arrival, forwarded, collapsed, reading.seen, now);
+        told.outcome.origin_wait = Some((state.clocks.boot)().saturating_sub(asked_at));
         self.serve(asked, &arrival, own, told).await
     }
 
@@ -395,8 +399,8 @@ impl Proxy {
         &self,
         asked: &Asked,
         object: &Object,
-        mut response: Response<AnswerBody>,
-    ) -> Response<AnswerBody> {
+        mut response: Response<ToldBody>,
+    ) -> Response<ToldBody> {
         if let Asker::Child(_) = asked.asker {
             let tags = object.tags.as_header_value();
             // The child is to know that some could not count: what is no tag counts there as one that can't, too.
@@ -523,7 +527,7 @@ impl Proxy {
     }
 
     /// Passes a request on that the cache has no part in, body and all.
-    async fn pass_on(&self, asked: Asked, reason: ForwardReason) -> Response<AnswerBody> {
+    async fn pass_on(&self, asked: Asked, reason: ForwardReason) -> Response<ToldBody> {
         let state = &self.state;
         let method = asked.request.method().clone();
         let body_max = state.config.request_body_bytes_max;
@@ -555,6 +559,7 @@ impl Proxy {
             interim: Some(passes),
         };
         let route = &routed.route;
+        let asked_at = (state.clocks.boot)();
         let sent = if asked_request.body().is_end_stream() {
             let asking = upstream::ask(&self.client, state, route, child, request);
             pass_interim(&client, Some(interim), asking).await
@@ -583,6 +588,8 @@ impl Proxy {
                 if matches!(method, Method::GET | Method::HEAD) && !response.status().is_server_error() {
                     httpcache::set_client_lifetime(response.headers_mut(), &policy);
                 }
+                let waited = (state.clocks.boot)().saturating_sub(asked_at);
+                response.body_mut().outcome.origin_wait = Some(waited);
                 response
             }
             Err(failure) => answer_failure(state, method == Method::HEAD, failure),
@@ -735,7 +742,7 @@ fn pass_back(
     reason: ForwardReason,
     asker: Asker,
     response: Response<ResponseBody>,
-) -> Response<AnswerBody> {
+) -> Response<ToldBody> {
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     httpcache::strip_hop_by_hop(&mut headers);
@@ -743,17 +750,17 @@ fn pass_back(
         strip_tags(&state.config.tag_headers, &mut headers);
     }
     let status = CacheStatus::forwarded(&state.config.name, reason).forward_status(parts.status);
-    let told = Told { status, eo: "MISS" };
+    let told = Told { status, eo: "MISS", outcome: Outcome::new(OutcomeKind::Passed, reason.token()) };
     let body = AnswerBody::PassedOn(Box::new(body));
     answer(state, parts.status, headers, body, told)
 }
 
-fn answer_only_if_cached(state: &State, is_head: bool) -> Response<AnswerBody> {
+fn answer_only_if_cached(state: &State, is_head: bool) -> Response<ToldBody> {
     let text = "nothing that may be served is stored, and the request allows nothing else";
     answer_refusal(state, is_head, StatusCode::GATEWAY_TIMEOUT, "only-if-cached", text)
 }
 
-fn body_too_large(state: &State, body_max: u64) -> Response<AnswerBody> {
+fn body_too_large(state: &State, body_max: u64) -> Response<ToldBody> {
     let text = format!("the request's body may have at most {body_max} bytes");
     answer_refusal(state, false, StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", &text)
 }

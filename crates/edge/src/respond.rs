@@ -4,6 +4,7 @@ use crate::body::{ContentError, Reader};
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Sharing};
 use crate::object::Object;
 use crate::origin::ResponseBody;
+use crate::outcome::{Outcome, OutcomeKind, ToldBody};
 use crate::state::State;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -88,6 +89,7 @@ impl Body for AnswerBody {
 pub(crate) struct Told {
     pub(crate) status: CacheStatus,
     pub(crate) eo: &'static str,
+    pub(crate) outcome: Outcome,
 }
 
 /// What a request was forwarded for.
@@ -104,7 +106,8 @@ pub(crate) fn told_hit(state: &State, object: &Object, seen: PurgeSeq, now: Syst
     let status = CacheStatus::hit(&state.config.name)
         .ttl_secs(object.freshness.ttl_secs(now))
         .detail(&["seq=", itoa::Buffer::new().format(seen.number())].concat());
-    Told { status, eo: "HIT" }
+    let outcome = Outcome { seen, ..Outcome::new(OutcomeKind::Hit, "") };
+    Told { status, eo: "HIT", outcome }
 }
 
 /// Tells of a response that a fetch brought, one's own or another's.
@@ -116,10 +119,10 @@ pub(crate) fn told_arrival(
     seen: PurgeSeq,
     now: SystemTime,
 ) -> Told {
-    let (forward_status, eo) = match arrival.source {
-        ArrivalSource::Origin => (Some(arrival.object.status), "MISS"),
-        ArrivalSource::Validated => (Some(StatusCode::NOT_MODIFIED), "RefreshHit"),
-        ArrivalSource::Stored => (None, "HIT"),
+    let (forward_status, eo, kind) = match arrival.source {
+        ArrivalSource::Origin => (Some(arrival.object.status), "MISS", OutcomeKind::Miss),
+        ArrivalSource::Validated => (Some(StatusCode::NOT_MODIFIED), "RefreshHit", OutcomeKind::Revalidated),
+        ArrivalSource::Stored => (None, "HIT", OutcomeKind::Hit),
     };
     let mut status = CacheStatus::forwarded(&state.config.name, forwarded.reason);
     if let Some(forward_status) = forward_status {
@@ -134,7 +137,14 @@ pub(crate) fn told_arrival(
     if collapsed {
         status = status.collapsed();
     }
-    Told { status: status.detail(&detail(forwarded, seen, arrival.object.tags_ignored)), eo }
+    let outcome = Outcome {
+        collapsed,
+        fenced: forwarded.fenced,
+        stored: arrival.is_stored,
+        seen,
+        ..Outcome::new(kind, forwarded.reason.token())
+    };
+    Told { status: status.detail(&detail(forwarded, seen, arrival.object.tags_ignored)), eo, outcome }
 }
 
 fn detail(forwarded: Forwarded, seen: PurgeSeq, tags_ignored: usize) -> String {
@@ -162,7 +172,7 @@ pub(crate) fn answer_object<B>(
     own: Option<Reader>,
     told: Told,
     now: SystemTime,
-) -> Option<Response<AnswerBody>> {
+) -> Option<Response<ToldBody>> {
     let mut stored = object.head.unpack();
     if !stored.contains_key(header::DATE) {
         let date = httpdate::fmt_http_date(object.freshness.response_time);
@@ -258,13 +268,15 @@ pub(crate) fn answer(
     mut headers: HeaderMap,
     body: AnswerBody,
     told: Told,
-) -> Response<AnswerBody> {
+) -> Response<ToldBody> {
     headers.append(CACHE_STATUS, told.status.into_value());
     headers.insert(EO_CACHE_STATUS, HeaderValue::from_static(told.eo));
-    headers.insert(EO_LOG_UUID, HeaderValue::from(state.next_request_id()));
+    let request_id = state.next_request_id();
+    headers.insert(EO_LOG_UUID, HeaderValue::from(request_id));
     headers.append(header::VIA, state.via_value.clone());
     headers.entry(header::SERVER).or_insert(HeaderValue::from_static("Everfresh"));
-    let mut response = Response::new(body);
+    let outcome = Outcome { request_id, ..told.outcome };
+    let mut response = Response::new(ToldBody { body, outcome });
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -279,10 +291,21 @@ pub(crate) fn answer_refusal(
     state: &State,
     is_head: bool,
     status: StatusCode,
-    name: &str,
+    name: &'static str,
     text: &str,
-) -> Response<AnswerBody> {
-    let told = Told { status: CacheStatus::named(&state.config.name).detail(name), eo: "MISS" };
+) -> Response<ToldBody> {
+    answer_named(state, is_head, status, text, Outcome::new(OutcomeKind::Refused, name))
+}
+
+fn answer_named(
+    state: &State,
+    is_head: bool,
+    status: StatusCode,
+    text: &str,
+    outcome: Outcome,
+) -> Response<ToldBody> {
+    let name = outcome.reason;
+    let told = Told { status: CacheStatus::named(&state.config.name).detail(name), eo: "MISS", outcome };
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -298,7 +321,7 @@ pub(crate) fn answer_refusal(
 }
 
 /// The answer to a request whose fetch brought nothing.
-pub(crate) fn answer_failure(state: &State, is_head: bool, failure: FetchFailure) -> Response<AnswerBody> {
+pub(crate) fn answer_failure(state: &State, is_head: bool, failure: FetchFailure) -> Response<ToldBody> {
     let status = match failure {
         FetchFailure::Unreachable
         | FetchFailure::TlsFailed
@@ -316,5 +339,6 @@ pub(crate) fn answer_failure(state: &State, is_head: bool, failure: FetchFailure
         | FetchFailure::ResponseTimedOut => StatusCode::GATEWAY_TIMEOUT,
         FetchFailure::TooManyFetches => StatusCode::SERVICE_UNAVAILABLE,
     };
-    answer_refusal(state, is_head, status, failure.name(), &failure.to_string())
+    let outcome = Outcome::new(OutcomeKind::Failed, failure.name());
+    answer_named(state, is_head, status, &failure.to_string(), outcome)
 }

@@ -26,6 +26,12 @@ const TYPICAL_OBJECT_BYTES: u64 = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ObjectKey(u128);
 
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 impl ObjectKey {
     /// Which of `count` shards it belongs to.
     pub(crate) fn shard(self, count: usize) -> usize {
@@ -265,6 +271,18 @@ impl Shelf {
     /// Drops whatever is stored for a URL, all variants.
     pub(crate) fn remove(&self, url_key: ObjectKey) {
         self.cache.remove(&url_key);
+    }
+
+    /// What is stored of a URL: its response, or its variants, for which the whole store is walked.
+    pub(crate) fn stored_of(&self, url_key: ObjectKey, url: &UrlKey, most: usize) -> Vec<Arc<Object>> {
+        match self.cache.peek(&url_key) {
+            Some(Entry::Object(object)) if object.url == *url => vec![object],
+            Some(Entry::Varies(..)) => {
+                let objects = self.objects().map(|(_, object)| object);
+                objects.filter(|object| object.url == *url).take(most).collect()
+            }
+            Some(Entry::Object(_) | Entry::Unshared(_)) | None => Vec::new(),
+        }
     }
 
     /// Every object.

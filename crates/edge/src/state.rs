@@ -1,10 +1,13 @@
 //! What all threads of one edge share.
 
+use crate::access_log::AccessLog;
 use crate::clock::Clocks;
 use crate::config::EdgeConfig;
+use crate::counter::{Counter, NamedCounters, Times};
 use crate::flight::{Flights, Reading};
 use crate::groups::GroupMarks;
 use crate::lease::Lease;
+use crate::outcome::{Outcome, OutcomeKind};
 use crate::routes::Zones;
 use crate::shelf::Shelf;
 use http::HeaderValue;
@@ -40,6 +43,9 @@ pub(crate) struct State {
     pub(crate) counters: Counters,
     /// Told each time entries were applied.
     pub(crate) applied: Notify,
+    pub(crate) access_log: Option<AccessLog>,
+    /// The log's head as the control plane last told it.
+    pub(crate) granted_head: AtomicU64,
     request_ids: AtomicU64,
 }
 
@@ -47,52 +53,79 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Requests that clients sent.
-    pub requests: AtomicU64,
+    pub requests: Counter,
     /// Answers from the cache without asking the origin.
-    pub hits: AtomicU64,
+    pub hits: Counter,
     /// Those among them whose age alone made them stale: validated meanwhile, or instead of an error (RFC 5861).
-    pub stale: AtomicU64,
+    pub stale: Counter,
     /// Fetches that validate what is stored while nobody waits for them.
-    pub background_fetches: AtomicU64,
+    pub background_fetches: Counter,
     /// Requests sent to origins.
-    pub fetches: AtomicU64,
+    pub fetches: Counter,
     /// Those among them that were sent again, to the same origin or to its backup, after a failure.
-    pub repeated: AtomicU64,
+    pub repeated: Counter,
     /// Connections that changed to another protocol, such as WebSocket.
-    pub upgrades: AtomicU64,
+    pub upgrades: Counter,
     /// Parents that were passed over since they did not answer, or refused.
-    pub parents_passed_over: AtomicU64,
+    pub parents_passed_over: Counter,
     /// Requests of child edges.
-    pub of_children: AtomicU64,
+    pub of_children: Counter,
     /// Answers that came with another request's fetch.
-    pub collapsed: AtomicU64,
+    pub collapsed: Counter,
     /// Requests answered while the edge was fenced.
-    pub fenced: AtomicU64,
+    pub fenced: Counter,
     /// Requests refused for their framing, or because their head took too long.
-    pub refused: AtomicU64,
+    pub refused: Counter,
     /// Responses some of whose tags could not count; each is stored for a short time only.
-    pub tags_ignored: AtomicU64,
+    pub tags_ignored: Counter,
     /// Connections that could not be accepted, for want of file descriptors or memory.
-    pub accepts_failed: AtomicU64,
+    pub accepts_failed: Counter,
     /// Connections closed at once because their client had too many.
-    pub turned_away: AtomicU64,
+    pub turned_away: Counter,
     /// TLS handshakes that came to nothing.
-    pub handshakes_failed: AtomicU64,
+    pub handshakes_failed: Counter,
     /// HTTP/2 connections broken off because of too many frames that carry nothing.
-    pub flooded: AtomicU64,
+    pub flooded: Counter,
     /// Clients let go because they took nothing of their answers.
-    pub stalled: AtomicU64,
+    pub stalled: Counter,
     /// Purge entries applied.
-    pub entries_applied: AtomicU64,
+    pub entries_applied: Counter,
     /// Objects that sweeps removed.
-    pub swept: AtomicU64,
+    pub swept: Counter,
     /// Full sweeps.
-    pub sweeps: AtomicU64,
+    pub sweeps: Counter,
+    /// Connections that clients opened.
+    pub connections_opened: Counter,
+    /// Those among them that have ended.
+    pub connections_closed: Counter,
+    /// Answers by how they came about, in the order of their kinds.
+    answers: [Counter; OutcomeKind::ALL.len()],
+    /// Requests that were forwarded, by the reason; refused or failed ones, by their name.
+    pub reasons: NamedCounters,
+    /// Answers whose body did not come to its end, and requests whose client left before there was one.
+    pub broken_off: Counter,
+    /// Bytes of answers' bodies.
+    pub bytes_sent: Counter,
+    /// How long origins took until the heads of their responses.
+    pub origin_times: Times,
 }
 
 impl Counters {
-    pub(crate) fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count(counter: &Counter) {
+        counter.add(1);
+    }
+
+    /// An answer's head goes out. Of a hit this touches nothing that other workers write.
+    pub(crate) fn answered(&self, outcome: &Outcome) {
+        self.answers[outcome.kind as usize].add(1);
+        if !outcome.reason.is_empty() {
+            self.reasons.count(outcome.reason);
+        }
+    }
+
+    /// How many answers came about like this.
+    pub(crate) fn answers(&self, kind: OutcomeKind) -> &Counter {
+        &self.answers[kind as usize]
     }
 }
 
@@ -109,7 +142,11 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
 }
 
 impl State {
-    pub(crate) fn new(config: EdgeConfig, clocks: Clocks) -> Result<Self, NoRandomness> {
+    pub(crate) fn new(
+        config: EdgeConfig,
+        clocks: Clocks,
+        access_log: Option<AccessLog>,
+    ) -> Result<Self, NoRandomness> {
         let process: [u8; 4] = random()?;
         let via = format!("everfresh-{:08x}", u32::from_be_bytes(process));
         Ok(Self {
@@ -128,6 +165,8 @@ impl State {
             via: ViaName::parse(&via).map_err(|_| NoRandomness)?,
             counters: Counters::default(),
             applied: Notify::new(),
+            access_log,
+            granted_head: AtomicU64::new(0),
             request_ids: AtomicU64::new(u64::from_be_bytes(random()?) >> 1),
             config,
             clocks,

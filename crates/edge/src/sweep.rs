@@ -7,7 +7,6 @@
 use crate::object::Standing;
 use crate::state::{Counters, State};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// After how many objects the sweep lets others run.
@@ -55,7 +54,7 @@ pub(crate) async fn sweep(state: &State) -> u64 {
         tokio::time::sleep(FETCHES_POLL).await;
         waited += FETCHES_POLL;
     }
-    state.counters.swept.fetch_add(removed, Ordering::Relaxed);
+    state.counters.swept.add(removed);
     Counters::count(&state.counters.sweeps);
     match state.ledger.forget(epoch, swept_to) {
         Ok(forgotten) => tracing::debug!(%swept_to, removed, forgotten, "swept"),

@@ -32,6 +32,8 @@ pub(crate) enum Role {
     Control(ControlArgs),
     /// Run one edge that follows a control plane elsewhere
     Edge(EdgeArgs),
+    /// Show what an edge holds of a URL, as its admin server tells
+    Inspect(InspectArgs),
     /// Show the main job at work: an origin, a control plane, two edges, and purges that hold
     Demo(DemoArgs),
     #[command(flatten)]
@@ -43,7 +45,7 @@ impl Role {
     pub(crate) fn default_log_filter(&self) -> &'static str {
         match self {
             Self::Serve(_) | Self::Control(_) | Self::Edge(_) => "info",
-            Self::Demo(_) | Self::Client(_) => "error",
+            Self::Demo(_) | Self::Inspect(_) | Self::Client(_) => "error",
         }
     }
 }
@@ -136,6 +138,20 @@ pub(crate) struct EdgeLimitArgs {
     pub(crate) object_max: Option<u64>,
 }
 
+/// What an edge tells its operator.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct OperatingArgs {
+    /// Where each edge tells of itself (metrics, health, what is stored), in the order of --listen [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Vec<SocketAddr>,
+    /// Let the admin address be reached from other machines: it asks nobody who they are
+    #[arg(long)]
+    pub(crate) admin_allow_remote: bool,
+    /// Write a line for each request to this file; - is the standard output [default: no log]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<String>,
+}
+
 /// Which certificates of origins an edge accepts.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct OriginTrustArgs {
@@ -186,6 +202,8 @@ pub(crate) struct ServeArgs {
     pub(crate) trust: OriginTrustArgs,
     #[command(flatten)]
     pub(crate) entrance: EntranceArgs,
+    #[command(flatten)]
+    pub(crate) operating: OperatingArgs,
 }
 
 #[derive(Clone, Debug, ClapArgs)]
@@ -226,6 +244,20 @@ pub(crate) struct EdgeArgs {
     /// next one
     #[arg(long, value_name = "FILE")]
     pub(crate) hand_over: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) operating: OperatingArgs,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct InspectArgs {
+    /// Which URL, with its scheme
+    pub(crate) url: String,
+    /// The edge's --admin-listen address
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: SocketAddr,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Debug, ClapArgs)]

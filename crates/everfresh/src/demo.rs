@@ -4,7 +4,8 @@
 //! would. What the story claims is checked as it is told: the demo fails if an edge serves what it should not.
 
 use crate::args::{
-    ControlPlaneArgs, DemoArgs, EdgeLimitArgs, EntranceArgs, OriginTrustArgs, ServeArgs, SiteArgs,
+    ControlPlaneArgs, DemoArgs, EdgeLimitArgs, EntranceArgs, OperatingArgs, OriginTrustArgs, ServeArgs,
+    SiteArgs,
 };
 use crate::control_plane::{Signals, runtime};
 use crate::data;
@@ -115,14 +116,15 @@ impl Demo {
             limits: limits.clone(),
             trust: OriginTrustArgs::default(),
             entrance: EntranceArgs::default(),
+            operating: OperatingArgs::default(),
         };
-        let served = Served::start(&serve, &|_| None, wall_clock).await?;
+        let served = Served::start(&serve, &|_| None, wall_clock, None).await?;
         let feed = served.control.feed.context("the feed listens")?;
         let token = data::read_edge_token(&serve.control.data.join("edge.token"))?;
         let config = EdgeConfig {
             name: "edge-2".into(),
             listen: free,
-            ..edge_process::settings(&limits, &serve.trust, &serve.entrance)?.config
+            ..edge_process::settings(&limits, &serve.trust, &serve.entrance, &serve.operating)?.config
         };
         let far_edge =
             edge::start(config, Http2::new(feed.to_string(), token), Clocks::with_wall(wall_clock))?;

@@ -8,11 +8,11 @@
 mod written;
 
 use anyhow::{Context, bail};
-use edge::{CertificateFiles, EdgeConfig, OriginTrust, TlsSettings};
+use edge::{AccessLogConfig, AccessLogFormat, CertificateFiles, EdgeConfig, OriginTrust, TlsSettings};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use written::{Address, Addresses, Count, Networks, Reading, Size, Switch, Text, Texts, Time};
+use written::{Address, Addresses, Count, LogFormat, Networks, Reading, Size, Switch, Text, Texts, Time};
 
 /// The longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -48,10 +48,16 @@ struct RawEdge {
     origins: RawOrigins,
     /// Edges that are asked instead of origins.
     tiers: RawTiers,
+    /// What requests of clients decide.
+    requests: RawRequests,
     /// Where tags are read from, beside `Cache-Tag`.
     tags: RawTags,
     /// Fetching ahead what `CreatePrefetchTask` asks for.
     prefetch: RawPrefetch,
+    /// The admin server: metrics, health, what is stored of a URL, what is logged. Plain HTTP.
+    admin: RawAdmin,
+    /// The access log: a line for each request. There is none unless `file` says where.
+    access_log: RawAccessLog,
     /// Hearing from the control plane.
     lease: RawLease,
 }
@@ -180,6 +186,14 @@ struct RawTiers {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct RawRequests {
+    /// Whether `no-cache`, `max-age`, `min-fresh`, `max-stale` and `Pragma: no-cache` of requests count: anyone could
+    /// then have the origin asked at will. `no-store` and `only-if-cached` always count. Default `false`.
+    honour_directives: Option<Switch>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RawTags {
     /// Whether tags are read from `Surrogate-Key`, too, separated by spaces. Default `false`.
     surrogate_key: Option<Switch>,
@@ -206,6 +220,30 @@ struct RawPrefetch {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct RawAdmin {
+    /// Where the admin server listens; for `everfresh serve` a list of addresses, one for each edge. Flag
+    /// `--admin-listen`. No default: without it there is no such server.
+    listen: Option<Addresses>,
+    /// Whether it may be reached from other machines: it asks nobody who they are. Flag `--admin-allow-remote`. Default
+    /// `false`.
+    allow_remote: Option<Switch>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawAccessLog {
+    /// The file that lines are appended to; `"-"` is the standard output. When it was renamed, it is made anew within a
+    /// second, or at once on SIGHUP. Flag `--access-log`. No default.
+    file: Option<Text>,
+    /// What a line looks like: `"json"` or `"combined"`. Default `"json"`.
+    format: Option<LogFormat>,
+    /// Of how many requests one is logged. Answers with status 5xx and those that broke off are logged always. 1 to
+    /// 1,000,000. Default `1`.
+    one_in: Option<Count<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RawLease {
     /// How often the control plane is asked for a new lease in the time that one lasts. 1 to 1,000. Default `4`.
     pings: Option<Count<u32>>,
@@ -224,6 +262,14 @@ pub(crate) struct EdgeFile {
     pub(crate) token_file: Option<PathBuf>,
     /// The largest stored content, if it is set: its default depends on the memory, which a flag may still change.
     pub(crate) object_max: Option<u64>,
+    /// Where admin servers listen; empty for none.
+    pub(crate) admin_listen: Vec<SocketAddr>,
+    /// Whether these may be reached from other machines.
+    pub(crate) admin_allow_remote: bool,
+    /// Where the access log goes, if there is one.
+    pub(crate) access_log_file: Option<String>,
+    access_log_format: AccessLogFormat,
+    access_log_one_in: u64,
     /// Where clients connect with TLS.
     pub(crate) tls_listen: Option<SocketAddr>,
     /// How, if they do. Its address is a placeholder.
@@ -251,6 +297,11 @@ impl EdgeFile {
             tls,
             parents: Vec::new(),
             allow_plain_text: false,
+            admin_listen: Vec::new(),
+            admin_allow_remote: false,
+            access_log_file: None,
+            access_log_format: AccessLogFormat::Json,
+            access_log_one_in: 1,
             config,
         }
     }
@@ -273,8 +324,18 @@ impl EdgeFile {
         raw.check(&mut file, &mut reading);
         file.settle_object_max();
         reading.add(file.tls.errors());
+        file.settle_access_log();
         reading.add(file.config.errors());
         reading.end().map(|()| file)
+    }
+
+    /// Gives the access log its settings, once it is known where it goes.
+    pub(crate) fn settle_access_log(&mut self) {
+        self.config.access_log = self.access_log_file.as_ref().map(|file| AccessLogConfig {
+            file: (file != "-").then(|| PathBuf::from(file)),
+            format: self.access_log_format,
+            one_in: self.access_log_one_in,
+        });
     }
 
     /// Gives the largest stored content its value, once the memory has its own.
@@ -296,6 +357,11 @@ impl RawEdge {
         self.tls.check(file, reading);
         reading.take("tiers.parents", self.tiers.parents, &mut file.parents);
         reading.take("tiers.allow_plain_text", self.tiers.allow_plain_text, &mut file.allow_plain_text);
+        reading.take("admin.listen", self.admin.listen, &mut file.admin_listen);
+        reading.take("admin.allow_remote", self.admin.allow_remote, &mut file.admin_allow_remote);
+        reading.take_optional("access_log.file", self.access_log.file, &mut file.access_log_file);
+        reading.take("access_log.format", self.access_log.format, &mut file.access_log_format);
+        reading.take("access_log.one_in", self.access_log.one_in, &mut file.access_log_one_in);
         let config = &mut file.config;
         reading.take("tiers.wait", self.tiers.wait, &mut config.tier_wait);
         reading.take("workers", self.workers, &mut config.workers);
@@ -305,6 +371,8 @@ impl RawEdge {
         reading.take_path("hand_over", self.hand_over, &mut config.hand_over);
         self.clients.check(config, reading);
         self.origins.check(config, reading);
+        let honour = &mut config.honour_request_directives;
+        reading.take("requests.honour_directives", self.requests.honour_directives, honour);
         self.tags.check(config, reading);
         let prefetch = self.prefetch;
         reading.take("prefetch.concurrency", prefetch.concurrency, &mut config.prefetch_concurrency);

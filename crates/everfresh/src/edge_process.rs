@@ -1,11 +1,11 @@
 //! An edge that follows a control plane of another process.
 
-use crate::args::{EdgeArgs, EdgeLimitArgs, EntranceArgs, OriginTrustArgs};
+use crate::args::{EdgeArgs, EdgeLimitArgs, EntranceArgs, OperatingArgs, OriginTrustArgs};
 use crate::control_plane::Signals;
 use crate::data::{self, Environment};
 use crate::edge_file::{EdgeFile, certificate_files};
 use anyhow::{Context, bail};
-use edge::{Clocks, EdgeConfig, OriginTrust, Parent, TierToken};
+use edge::{AdminConfig, Clocks, EdgeConfig, LogLevel, OriginTrust, Parent, TierToken};
 use feed::Http2;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ pub(crate) fn settings(
     limits: &EdgeLimitArgs,
     trust: &OriginTrustArgs,
     entrance: &EntranceArgs,
+    operating: &OperatingArgs,
 ) -> anyhow::Result<EdgeFile> {
     let mut settings = match &limits.config {
         Some(path) => EdgeFile::read(path)?,
@@ -38,6 +39,14 @@ pub(crate) fn settings(
     } else if !trust.origin_ca.is_empty() {
         settings.config.origin_trust = OriginTrust::AlsoAuthoritiesOf(trust.origin_ca.clone());
     }
+    if !operating.admin_listen.is_empty() {
+        settings.admin_listen.clone_from(&operating.admin_listen);
+    }
+    settings.admin_allow_remote |= operating.admin_allow_remote;
+    if let Some(file) = &operating.access_log {
+        settings.access_log_file = Some(file.clone());
+    }
+    settings.settle_access_log();
     open_entrance(entrance, &mut settings)?;
     Ok(settings)
 }
@@ -74,14 +83,40 @@ fn open_entrance(entrance: &EntranceArgs, settings: &mut EdgeFile) -> anyhow::Re
     Ok(())
 }
 
+/// The admin servers of so many edges: none, or one for each.
+fn admins(
+    settings: &EdgeFile,
+    edges: usize,
+    log_level: Option<&LogLevel>,
+) -> anyhow::Result<Vec<Option<AdminConfig>>> {
+    let addresses = &settings.admin_listen;
+    if addresses.is_empty() {
+        return Ok(vec![None; edges]);
+    }
+    if addresses.len() != edges {
+        bail!(
+            "there are {} admin addresses for {edges} edges: give one for each, with --admin-listen or admin.listen",
+            addresses.len()
+        );
+    }
+    let admin = |listen: &SocketAddr| AdminConfig {
+        listen: *listen,
+        allow_remote: settings.admin_allow_remote,
+        log_level: log_level.cloned(),
+    };
+    Ok(addresses.iter().map(|listen| Some(admin(listen))).collect())
+}
+
 /// The settings of each edge of a process that runs a control plane, too.
 pub(crate) fn settings_beside_control_plane(
     listen: &[SocketAddr],
     limits: &EdgeLimitArgs,
     trust: &OriginTrustArgs,
     entrance: &EntranceArgs,
+    operating: &OperatingArgs,
+    log_level: Option<&LogLevel>,
 ) -> anyhow::Result<Vec<EdgeConfig>> {
-    let settings = settings(limits, trust, entrance)?;
+    let settings = settings(limits, trust, entrance, operating)?;
     for (key, is_set) in [
         ("name", settings.name.is_some()),
         ("control", settings.control.is_some()),
@@ -102,12 +137,15 @@ pub(crate) fn settings_beside_control_plane(
             "several edges can't share one address for TLS: give one --listen, or run everfresh edge for each"
         );
     }
-    let config = |(index, listen): (usize, &SocketAddr)| EdgeConfig {
+    let listen = listen.unwrap_or_default();
+    let admins = admins(&settings, listen.len(), log_level)?;
+    let config = |(index, (listen, admin)): (usize, (&SocketAddr, Option<AdminConfig>))| EdgeConfig {
         name: format!("edge-{}", index + 1),
         listen: *listen,
+        admin,
         ..settings.config.clone()
     };
-    Ok(listen.unwrap_or_default().iter().enumerate().map(config).collect())
+    Ok(listen.iter().zip(admins).enumerate().map(config).collect())
 }
 
 /// The parents that these texts name.
@@ -130,10 +168,13 @@ pub(crate) fn run(
     args: EdgeArgs,
     environment: Environment<'_>,
     wall_clock: fn() -> SystemTime,
+    log_level: LogLevel,
 ) -> anyhow::Result<()> {
-    let settings = settings(&args.limits, &args.trust, &args.entrance)?;
+    let settings = settings(&args.limits, &args.trust, &args.entrance, &args.operating)?;
+    let admin = admins(&settings, 1, Some(&log_level))?.pop().flatten();
     let mut config = settings.config;
     config.hand_over = args.hand_over.or(config.hand_over);
+    config.admin = admin;
     config.name = args.name.or(settings.name).unwrap_or(config.name);
     config.listen = match (args.listen, &settings.listen[..]) {
         (Some(listen), _) | (None, &[listen]) => listen,
@@ -169,6 +210,9 @@ pub(crate) fn run(
             }
             let mut out = std::io::stdout();
             writeln!(out, "everfresh edge {name}: ready at http://{}", edge.address())?;
+            if let Some(admin) = edge.admin_address() {
+                writeln!(out, "everfresh edge {name}: admin server at http://{admin}")?;
+            }
             match edge.tls_address() {
                 Some(address) => writeln!(out, "everfresh edge {name}: ready at https://{address}"),
                 None => Ok(()),
@@ -182,6 +226,7 @@ pub(crate) fn run(
         let reloading = async {
             while reload.recv().await.is_some() {
                 edge.reload_certificates();
+                edge.reopen_access_log();
             }
         };
         tokio::select! {

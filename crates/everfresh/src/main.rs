@@ -7,24 +7,20 @@ mod demo;
 mod demo_origin;
 mod edge_file;
 mod edge_process;
+mod inspect;
+mod log_level;
 mod serve;
 
 use args::{Args, Role};
 use clap::Parser;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("EVERFRESH_LOG");
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter.unwrap_or_else(|_| args.role.default_log_filter().into()))
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
     let environment = |name: &str| std::env::var(name).ok();
+    let log_level = log_level::start(environment("EVERFRESH_LOG").as_deref(), args.role.default_log_filter());
     let outcome = match args.role {
         Role::Client(command) => {
             let mut world = cli::World {
@@ -36,9 +32,10 @@ fn main() -> ExitCode {
             };
             return cli::run(command, &mut world).into();
         }
-        Role::Serve(args) => serve::run(args, &environment, wall_clock),
+        Role::Serve(args) => serve::run(args, &environment, wall_clock, log_level),
         Role::Control(args) => control_plane::run(args, &environment, wall_clock),
-        Role::Edge(args) => edge_process::run(args, &environment, wall_clock),
+        Role::Edge(args) => edge_process::run(args, &environment, wall_clock, log_level),
+        Role::Inspect(args) => inspect::run(args),
         Role::Demo(args) => demo::run(args, wall_clock),
     };
     match outcome {

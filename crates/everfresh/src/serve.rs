@@ -6,7 +6,7 @@ use crate::data::{self, Environment, FirstKey, Site};
 use crate::edge_process;
 use anyhow::Context;
 use control::api::Readiness;
-use edge::{Clocks, EdgeHandle, TierToken};
+use edge::{Clocks, EdgeHandle, LogLevel, TierToken};
 use feed::InProcess;
 use serde_json::json;
 use std::io::Write;
@@ -43,6 +43,7 @@ impl Served {
         args: &ServeArgs,
         environment: Environment<'_>,
         wall_clock: fn() -> SystemTime,
+        log_level: Option<&LogLevel>,
     ) -> anyhow::Result<Self> {
         let all_ready: Arc<OnceLock<Vec<Question>>> = Arc::default();
         let asked = Arc::clone(&all_ready);
@@ -56,6 +57,8 @@ impl Served {
             &args.limits,
             &args.trust,
             &args.entrance,
+            &args.operating,
+            log_level,
         )?;
         let control = ControlPlane::start(&args.control, environment, wall_clock, ready).await?;
         // Edges of other processes may ask these as their parents.
@@ -107,10 +110,11 @@ pub(crate) fn run(
     args: ServeArgs,
     environment: Environment<'_>,
     wall_clock: fn() -> SystemTime,
+    log_level: LogLevel,
 ) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let signals = Signals::listen()?;
-        let served = Served::start(&args, environment, wall_clock).await?;
+        let served = Served::start(&args, environment, wall_clock, Some(&log_level)).await?;
         {
             let mut out = std::io::stdout().lock();
             if args.control.json {
@@ -124,6 +128,7 @@ pub(crate) fn run(
         let reloading = async {
             while reload.recv().await.is_some() {
                 served.edges.iter().for_each(EdgeHandle::reload_certificates);
+                served.edges.iter().for_each(EdgeHandle::reopen_access_log);
             }
         };
         tokio::select! {
@@ -137,8 +142,15 @@ pub(crate) fn run(
 
 fn print_json(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
     let edges: Vec<String> = served.edges.iter().map(|edge| edge.address().to_string()).collect();
+    let admins: Vec<String> = served
+        .edges
+        .iter()
+        .filter_map(EdgeHandle::admin_address)
+        .map(|address| address.to_string())
+        .collect();
     let line = json!({
         "edges": edges,
+        "admin": admins,
         "api": served.control.endpoint,
         "feed": served.control.feed.map(|address| address.to_string()),
         "zone_id": served.site.as_ref().map(|site| site.zone_id.to_string()),
@@ -156,6 +168,9 @@ fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
         writeln!(out, "  edge    http://{}  (edge-{})", edge.address(), index + 1)?;
         if let Some(address) = edge.tls_address() {
             writeln!(out, "  edge    https://{address}  (edge-{})", index + 1)?;
+        }
+        if let Some(admin) = edge.admin_address() {
+            writeln!(out, "  admin   http://{admin}  (edge-{})", index + 1)?;
         }
     }
     writeln!(out, "  API     {}", control.endpoint)?;

@@ -4,8 +4,10 @@ use super::connection::Ending;
 use super::guard::{Guarded, Notes, Patience, Refused};
 use super::interim::WithInterim;
 use crate::interim::InterimQueue;
+use crate::outcome::ToldBody;
 use crate::proxy::Proxy;
-use crate::respond::{AnswerBody, answer_refusal};
+use crate::record::{RecordedBody, Recorder};
+use crate::respond::answer_refusal;
 use crate::state::Counters;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -51,10 +53,11 @@ where
     let stream = Guarded::new(stream, is_stalled, limits, patience, Arc::clone(&notes));
     let interim = Arc::new(InterimQueue::default());
     let stream = WithInterim::new(stream, Arc::clone(&interim));
+    let recorder = Recorder::new(&proxy.state, &proxy.peer);
     let service = service_fn(|mut request: Request<Incoming>| {
         let notes = Arc::clone(&notes);
         request.extensions_mut().insert(Arc::clone(&interim));
-        async { Ok::<_, Infallible>(answer(&proxy, request, notes).await) }
+        async { Ok::<_, Infallible>(answer(&proxy, request, notes, &recorder).await) }
     });
     // The guard has its own limits of time and, with one field fewer than the parser takes, of the head.
     let mut parser = http1::Builder::new();
@@ -81,7 +84,13 @@ where
     connection.await
 }
 
-async fn answer(proxy: &Proxy, request: Request<Incoming>, notes: Arc<Notes>) -> Response<NotedBody> {
+async fn answer(
+    proxy: &Proxy,
+    request: Request<Incoming>,
+    notes: Arc<Notes>,
+    recorder: &Arc<Recorder>,
+) -> Response<NotedBody> {
+    let record = recorder.begin(&request);
     let mut response = match notes.refused(request.method()) {
         Some(refused) => refuse(proxy, refused),
         None => {
@@ -97,10 +106,10 @@ async fn answer(proxy: &Proxy, request: Request<Incoming>, notes: Arc<Notes>) ->
     } else if notes.is_last() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| NotedBody { body, notes })
+    record.answered(response).map(|body| NotedBody { body, notes })
 }
 
-fn refuse(proxy: &Proxy, refused: Refused) -> Response<AnswerBody> {
+fn refuse(proxy: &Proxy, refused: Refused) -> Response<ToldBody> {
     Counters::count(&proxy.state.counters.refused);
     debug!(client = %proxy.peer.address, reason = refused.name(), "request refused");
     let mut response =
@@ -111,13 +120,13 @@ fn refuse(proxy: &Proxy, refused: Refused) -> Response<AnswerBody> {
 
 /// The body of an answer, whose end is noted.
 struct NotedBody {
-    body: AnswerBody,
+    body: RecordedBody,
     notes: Arc<Notes>,
 }
 
 impl Body for NotedBody {
     type Data = Bytes;
-    type Error = <AnswerBody as Body>::Error;
+    type Error = <RecordedBody as Body>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

@@ -6,7 +6,8 @@
 use super::connection::Ending;
 use super::frames::Counted;
 use crate::proxy::Proxy;
-use crate::respond::{AnswerBody, answer_refusal};
+use crate::record::{RecordedBody, Recorder};
+use crate::respond::answer_refusal;
 use crate::state::Counters;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -61,9 +62,10 @@ where
     let config = &state.config;
     let streams = Arc::new(Streams::new());
     let asked = Arc::clone(&streams);
+    let recorder = Recorder::new(&proxy.state, &proxy.peer);
     let service = service_fn(move |request| {
-        let (proxy, stream) = (proxy.clone(), Stream::open(&asked));
-        async move { Ok::<_, Infallible>(answer(&proxy, request, stream).await) }
+        let (proxy, stream, recorder) = (proxy.clone(), Stream::open(&asked), Arc::clone(&recorder));
+        async move { Ok::<_, Infallible>(answer(&proxy, request, stream, &recorder).await) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -115,7 +117,13 @@ where
     }
 }
 
-async fn answer(proxy: &Proxy, mut request: Request<Incoming>, stream: Stream) -> Response<PacedBody> {
+async fn answer(
+    proxy: &Proxy,
+    mut request: Request<Incoming>,
+    stream: Stream,
+    recorder: &Arc<Recorder>,
+) -> Response<PacedBody> {
+    let record = recorder.begin(&request);
     let response = match check(proxy, &request) {
         Ok(()) => {
             join_cookies(request.headers_mut());
@@ -129,7 +137,7 @@ async fn answer(proxy: &Proxy, mut request: Request<Incoming>, stream: Stream) -
             answer_refusal(&proxy.state, is_head, status, name, &refusal.to_string())
         }
     };
-    response.map(|body| PacedBody { body, stream })
+    record.answered(response).map(|body| PacedBody { body, stream })
 }
 
 fn check(proxy: &Proxy, request: &Request<Incoming>) -> Result<(), FramingRefusal> {
@@ -230,13 +238,13 @@ impl Drop for Stream {
 
 /// The body of an answer. It is asked for more once the client has taken what there was.
 struct PacedBody {
-    body: AnswerBody,
+    body: RecordedBody,
     stream: Stream,
 }
 
 impl Body for PacedBody {
     type Data = Bytes;
-    type Error = <AnswerBody as Body>::Error;
+    type Error = <RecordedBody as Body>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

@@ -8,7 +8,8 @@ use super::{Asked, Passed, Proxy};
 use crate::fetch::Base;
 use crate::flight::Reading;
 use crate::object::{Object, Standing};
-use crate::respond::{AnswerBody, Forwarded, Told, answer_object, told_hit};
+use crate::outcome::{Outcome, OutcomeKind, ToldBody};
+use crate::respond::{Forwarded, Told, answer_object, told_hit};
 use crate::shelf::ObjectKey;
 use crate::state::Counters;
 use http::{Response, StatusCode};
@@ -92,7 +93,7 @@ impl Proxy {
         asked: &Asked,
         forwarded: Forwarded,
         status: Option<StatusCode>,
-    ) -> Option<Response<AnswerBody>> {
+    ) -> Option<Response<ToldBody>> {
         let state = &self.state;
         let reading = self.reading(asked).await?;
         if !reading.leased {
@@ -111,7 +112,8 @@ impl Proxy {
         }
         let told =
             told.ttl_secs(object.freshness.ttl_secs(now)).detail(&detail(reading.seen, Leave::OnError));
-        let told = Told { status: told, eo: "HIT" };
+        let outcome = outcome(reading.seen, Leave::OnError);
+        let told = Told { status: told, eo: "HIT", outcome };
         let response = answer_object(state, &asked.request, &asked.policy, &object, None, told, now)?;
         Counters::count(&state.counters.stale);
         Some(self.for_asker(asked, &object, response))
@@ -146,7 +148,8 @@ impl Proxy {
         let status = CacheStatus::hit(&self.state.config.name)
             .ttl_secs(object.freshness.ttl_secs(now))
             .detail(&detail(seen, leave));
-        let answered = self.answer_stored(asked, object, Told { status, eo: "HIT" }, now);
+        let told = Told { status, eo: "HIT", outcome: outcome(seen, leave) };
+        let answered = self.answer_stored(asked, object, told, now);
         if matches!(answered, Passed::Answered(_)) {
             Counters::count(&self.state.counters.stale);
         }
@@ -172,6 +175,10 @@ impl Proxy {
             self.send(asked, key, landing, Some(base), Some(reading.leased));
         }
     }
+}
+
+fn outcome(seen: PurgeSeq, leave: Leave) -> Outcome {
+    Outcome { seen, ..Outcome::new(OutcomeKind::Stale, leave.name()) }
 }
 
 fn detail(seen: PurgeSeq, leave: Leave) -> String {

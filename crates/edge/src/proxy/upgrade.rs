@@ -7,6 +7,7 @@
 use super::{Asked, Proxy, pass_back};
 use crate::flight::FetchFailure;
 use crate::origin::{OriginRequest, RequestContent};
+use crate::outcome::{Outcome, OutcomeKind, ToldBody};
 use crate::respond::{AnswerBody, Told, answer, answer_failure, answer_refusal};
 use crate::state::{Counters, State};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -60,7 +61,7 @@ fn elements<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> impl Itera
 
 impl Proxy {
     /// Asks the origin for another protocol, and joins both connections if it agrees.
-    pub(super) async fn upgrade(&self, mut asked: Asked, wanted: HeaderValue) -> Response<AnswerBody> {
+    pub(super) async fn upgrade(&self, mut asked: Asked, wanted: HeaderValue) -> Response<ToldBody> {
         let state = &self.state;
         let Ok(place) = Arc::clone(&state.upgrades).try_acquire_owned() else {
             let text = "as many upgraded connections as allowed are open";
@@ -99,14 +100,16 @@ impl Proxy {
 }
 
 /// The answer after which the connection is no HTTP any more.
-fn switch(state: &State, mut headers: HeaderMap) -> Response<AnswerBody> {
+fn switch(state: &State, mut headers: HeaderMap) -> Response<ToldBody> {
     let upgrade = headers.get(header::UPGRADE).cloned();
     httpcache::strip_hop_by_hop(&mut headers);
     // A switch has no content, whatever it says.
     headers.remove(header::CONTENT_LENGTH);
     let status = StatusCode::SWITCHING_PROTOCOLS;
     let told = CacheStatus::forwarded(&state.config.name, ForwardReason::Bypass).forward_status(status);
-    let mut response = answer(state, status, headers, AnswerBody::Empty, Told { status: told, eo: "MISS" });
+    let outcome = Outcome::new(OutcomeKind::Passed, ForwardReason::Bypass.token());
+    let mut response =
+        answer(state, status, headers, AnswerBody::Empty, Told { status: told, eo: "MISS", outcome });
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().extend(upgrade.map(|upgrade| (header::UPGRADE, upgrade)));
     response

@@ -4,7 +4,7 @@
 //! first, then each value with its key and line.
 
 use crate::args::{parse_size, parse_time};
-use edge::{EdgeConfigError, Network};
+use edge::{AccessLogFormat, EdgeConfigError, Network};
 use serde::Deserialize;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -64,6 +64,11 @@ pub(super) struct Networks(pub(super) Texts);
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Texts(Spanned<Value>);
+
+/// A format of the access log.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct LogFormat(Spanned<Value>);
 
 /// `true` or `false`.
 #[derive(Debug, Deserialize)]
@@ -183,6 +188,22 @@ impl Written for Texts {
             return Err("this is no list; write it in brackets, for example [\"one\", \"another\"]".into());
         };
         list.iter().map(|text| text_of(text, "each item in quotes").map(str::to_owned)).collect()
+    }
+}
+
+impl Written for LogFormat {
+    type Meant = AccessLogFormat;
+
+    fn as_written(&self) -> &Spanned<Value> {
+        &self.0
+    }
+
+    fn meant(&self) -> Result<AccessLogFormat, String> {
+        match self.0.get_ref().as_str() {
+            Some("json") => Ok(AccessLogFormat::Json),
+            Some("combined") => Ok(AccessLogFormat::Combined),
+            _ => Err("there is no such format; write \"json\" or \"combined\"".into()),
+        }
     }
 }
 
