@@ -68,7 +68,7 @@ impl Routed {
         let settings = self.route.zone().caching.config.effective(&url.facts(scheme));
         let policy = match &settings {
             Cow::Borrowed(_) => Arc::clone(&self.policy),
-            Cow::Owned(settings) => Arc::new(policy_of(settings)),
+            Cow::Owned(settings) => Arc::new(policy_of(settings, &self.policy)),
         };
         Decided { policy, key: url.keyed(scheme, &settings.keying) }
     }
@@ -113,7 +113,11 @@ impl Routes {
         let config = &route.zone().caching.config;
         let decides = !config.is_default();
         // Of the worker's own, like all that it remembers.
-        let policy = Arc::new(if decides { policy_of(&config.site) } else { Policy::clone(&state.policy) });
+        let policy = Arc::new(if decides {
+            policy_of(&config.site, &state.policy)
+        } else {
+            Policy::clone(&state.policy)
+        });
         let routed = Arc::new(Routed { host: host.clone(), route, clock, policy, decides });
         let mut known = self.known.lock();
         if known.changes == changes {

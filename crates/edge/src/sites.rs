@@ -38,8 +38,8 @@ impl Sites {
     }
 }
 
-/// What settings mean for caching.
-pub(crate) fn policy_of(settings: &CacheSettings) -> Policy {
+/// What settings mean for caching. What they have no word for is as `edge`, the edge's own policy, has it.
+pub(crate) fn policy_of(settings: &CacheSettings, edge: &Policy) -> Policy {
     let secs = |secs: u32| Duration::from_secs(secs.into());
     let mut policy = Policy {
         storing: match settings.caching {
@@ -61,14 +61,15 @@ pub(crate) fn policy_of(settings: &CacheSettings) -> Policy {
         },
         refresh_percent: settings.refresh_at.map(Percent::number),
         stale_when_origin_fails: settings.offline,
+        other_statuses: edge.other_statuses,
+        set_cookie: edge.set_cookie,
         ..Policy::default()
     };
     for time in settings.status_times.iter().flat_map(|times| times.iter()) {
         let Ok(status) = StatusCode::from_u16(time.status()) else { continue };
         policy.status_lifetimes.retain(|(known, _)| *known != status);
-        if time.secs() > 0 {
-            policy.status_lifetimes.push((status, secs(time.secs())));
-        }
+        // A time of zero is one, too: else the origin's own would count.
+        policy.status_lifetimes.push((status, secs(time.secs())));
     }
     policy
 }

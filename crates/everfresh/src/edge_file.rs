@@ -12,7 +12,13 @@ use edge::{AccessLogConfig, AccessLogFormat, CertificateFiles, EdgeConfig, Origi
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+<<<<<<< HEAD
 use written::{Address, Addresses, Count, LogFormat, Networks, Reading, Size, Switch, Text, Texts, Time};
+=======
+use written::{
+    Address, Addresses, Cookies, Count, Networks, Reading, Size, Statuses, Switch, Text, Texts, Time,
+};
+>>>>>>> 762ae39 (Let operators choose in the edge's file which statuses and cookies are stored)
 
 /// The longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -94,6 +100,13 @@ struct RawCache {
     object_max: Option<Size<u64>>,
     /// How often the cache is swept of what purges matched. 10 ms to 1 hour. Default `"10s"`.
     sweep_interval: Option<Time>,
+    /// What to do with responses that set cookies: `"dont-store"`; `"store-without"` stores them without their cookies,
+    /// which only the client gets for which the response was fetched; `"store-if-shared"` stores them with their cookies
+    /// where the origin says `public` or `s-maxage`. Default `"dont-store"`.
+    set_cookie: Option<Text>,
+    /// Which statuses are stored beside 200 and 404: `"never"` any, those `"with-lifetime"` of the origin's, or as
+    /// `"rfc9111"` has it also those of which one can be guessed. Default `"rfc9111"`.
+    other_statuses: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -368,6 +381,10 @@ impl RawEdge {
         reading.take_optional("cache.object_max", self.cache.object_max, &mut file.object_max);
         reading.take("cache.memory", self.cache.memory, &mut config.memory_bytes);
         reading.take("cache.sweep_interval", self.cache.sweep_interval, &mut config.sweep_interval);
+        let policy = &mut config.policy;
+        reading.take("cache.set_cookie", self.cache.set_cookie.map(Cookies), &mut policy.set_cookie);
+        let statuses = self.cache.other_statuses.map(Statuses);
+        reading.take("cache.other_statuses", statuses, &mut policy.other_statuses);
         reading.take_path("hand_over", self.hand_over, &mut config.hand_over);
         self.clients.check(config, reading);
         self.origins.check(config, reading);
@@ -496,6 +513,18 @@ mod tests {
             keys.push((section.clone(), key.to_owned(), default.map(|(default, _)| default.to_owned())));
         }
         keys
+    }
+
+    #[test]
+    fn policies_are_named() {
+        let policy = |text: &str| EdgeFile::parse(text).map(|file| file.config.policy);
+        let found = policy("[cache]\nset_cookie = \"store-without\"\nother_statuses = \"never\"\n").unwrap();
+        assert_eq!(
+            (found.set_cookie, found.other_statuses),
+            (edge::SetCookie::StoreWithout, edge::OtherStatuses::Never)
+        );
+        let wrong = policy("[cache]\nset_cookie = \"yes\"\n").unwrap_err();
+        assert!(wrong.contains("\"store-if-shared\""), "{wrong}");
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! first, then each value with its key and line.
 
 use crate::args::{parse_size, parse_time};
+<<<<<<< HEAD
 use edge::{AccessLogFormat, EdgeConfigError, Network};
+=======
+use edge::{EdgeConfigError, Network, OtherStatuses, SetCookie};
+>>>>>>> 762ae39 (Let operators choose in the edge's file which statuses and cookies are stored)
 use serde::Deserialize;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -65,10 +69,20 @@ pub(super) struct Networks(pub(super) Texts);
 #[serde(transparent)]
 pub(super) struct Texts(Spanned<Value>);
 
+<<<<<<< HEAD
 /// A format of the access log.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct LogFormat(Spanned<Value>);
+=======
+/// What to do with responses that set cookies.
+#[derive(Debug)]
+pub(super) struct Cookies(pub(super) Text);
+
+/// Which other statuses are stored.
+#[derive(Debug)]
+pub(super) struct Statuses(pub(super) Text);
+>>>>>>> 762ae39 (Let operators choose in the edge's file which statuses and cookies are stored)
 
 /// `true` or `false`.
 #[derive(Debug, Deserialize)]
@@ -216,6 +230,42 @@ impl Written for Switch {
 
     fn meant(&self) -> Result<bool, String> {
         self.0.get_ref().as_bool().ok_or_else(|| "write true or false, without quotes".to_owned())
+    }
+}
+
+impl Written for Cookies {
+    type Meant = SetCookie;
+
+    fn as_written(&self) -> &Spanned<Value> {
+        self.0.as_written()
+    }
+
+    fn meant(&self) -> Result<SetCookie, String> {
+        match self.0.meant()?.as_str() {
+            "dont-store" => Ok(SetCookie::DontStore),
+            "store-without" => Ok(SetCookie::StoreWithout),
+            "store-if-shared" => Ok(SetCookie::StoreIfShared),
+            other => {
+                Err(format!("{other:?} is none of \"dont-store\", \"store-without\", \"store-if-shared\""))
+            }
+        }
+    }
+}
+
+impl Written for Statuses {
+    type Meant = OtherStatuses;
+
+    fn as_written(&self) -> &Spanned<Value> {
+        self.0.as_written()
+    }
+
+    fn meant(&self) -> Result<OtherStatuses, String> {
+        match self.0.meant()?.as_str() {
+            "never" => Ok(OtherStatuses::Never),
+            "with-lifetime" => Ok(OtherStatuses::WithLifetime),
+            "rfc9111" => Ok(OtherStatuses::Rfc9111),
+            other => Err(format!("{other:?} is none of \"never\", \"with-lifetime\", \"rfc9111\"")),
+        }
     }
 }
 
