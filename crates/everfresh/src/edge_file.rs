@@ -12,13 +12,10 @@ use edge::{AccessLogConfig, AccessLogFormat, CertificateFiles, EdgeConfig, Origi
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-<<<<<<< HEAD
-use written::{Address, Addresses, Count, LogFormat, Networks, Reading, Size, Switch, Text, Texts, Time};
-=======
 use written::{
-    Address, Addresses, Cookies, Count, Networks, Reading, Size, Statuses, Switch, Text, Texts, Time,
+    Address, Addresses, Cookies, Count, LogFormat, Networks, Reading, Size, Statuses, Switch, Text, Texts,
+    Time,
 };
->>>>>>> 762ae39 (Let operators choose in the edge's file which statuses and cookies are stored)
 
 /// The longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

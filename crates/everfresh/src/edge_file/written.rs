@@ -4,11 +4,7 @@
 //! first, then each value with its key and line.
 
 use crate::args::{parse_size, parse_time};
-<<<<<<< HEAD
-use edge::{AccessLogFormat, EdgeConfigError, Network};
-=======
-use edge::{EdgeConfigError, Network, OtherStatuses, SetCookie};
->>>>>>> 762ae39 (Let operators choose in the edge's file which statuses and cookies are stored)
+use edge::{AccessLogFormat, EdgeConfigError, Network, OtherStatuses, SetCookie};
 use serde::Deserialize;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -69,12 +65,11 @@ pub(super) struct Networks(pub(super) Texts);
 #[serde(transparent)]
 pub(super) struct Texts(Spanned<Value>);
 
-<<<<<<< HEAD
 /// A format of the access log.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct LogFormat(Spanned<Value>);
-=======
+
 /// What to do with responses that set cookies.
 #[derive(Debug)]
 pub(super) struct Cookies(pub(super) Text);
@@ -82,7 +77,6 @@ pub(super) struct Cookies(pub(super) Text);
 /// Which other statuses are stored.
 #[derive(Debug)]
 pub(super) struct Statuses(pub(super) Text);
->>>>>>> 762ae39 (Let operators choose in the edge's file which statuses and cookies are stored)
 
 /// `true` or `false`.
 #[derive(Debug, Deserialize)]
