@@ -1,8 +1,7 @@
 //! Where messages of HTTP/1.1 begin and end on a connection, by one rule without leniency (RFC 9112).
 //!
 //! Two parsers that read the same bytes as different messages let one client smuggle a request into another's
-//! connection. [`Requests`] and [`Responses`] follow the bytes of a connection and let pass only what every parser reads
-//! the same way; the first byte that could be read in two ways is a [`FramingRefusal`], and the connection has no future.
+//! connection. [`Requests`] follows the bytes of a connection and lets pass only what every parser reads the same way; the first byte that could be read in two ways is a [`FramingRefusal`], and the connection has no future.
 //! `docs/framing.md` lists what is refused.
 //!
 //! Nothing is copied: whoever asks keeps the bytes that did not pass yet and shows them again with those that came
@@ -54,16 +53,6 @@ pub struct Requests {
     heads: u64,
 }
 
-/// Follows the responses that come on a connection.
-#[derive(Debug)]
-pub struct Responses {
-    limits: HeadLimits,
-    at: At,
-    head: Head,
-    /// Whether the answer to come is one to HEAD, which has no body whatever its fields say.
-    to_head: bool,
-}
-
 #[derive(Debug)]
 enum At {
     Head,
@@ -79,7 +68,6 @@ enum Body {
     Nothing,
     Counted(u64),
     Chunked,
-    Rest,
 }
 
 impl Requests {
@@ -114,29 +102,6 @@ impl Requests {
     }
 }
 
-impl Responses {
-    /// A connection from its first byte on.
-    pub fn new(limits: HeadLimits) -> Self {
-        Self { limits, at: At::Head, head: Head::default(), to_head: false }
-    }
-
-    /// Says what the next response answers: HEAD, or another method.
-    pub fn expect(&mut self, to_head: bool) {
-        self.to_head = to_head;
-    }
-
-    /// Looks at bytes: those that did not pass last time, and what came after them.
-    pub fn check(&mut self, bytes: &[u8]) -> Checked {
-        let (head, limits, to_head) = (&mut self.head, &self.limits, self.to_head);
-        follow(&mut self.at, bytes, |rest| head.response(rest, limits, to_head))
-    }
-
-    /// Whether the next byte belongs to a head.
-    pub fn is_at_head(&self) -> bool {
-        matches!(self.at, At::Head)
-    }
-}
-
 fn follow(
     at: &mut At,
     bytes: &[u8],
@@ -152,7 +117,6 @@ fn follow(
                     Body::Nothing | Body::Counted(0) => At::Head,
                     Body::Counted(left) => At::Counted(left),
                     Body::Chunked => At::Chunked(Chunks::default()),
-                    Body::Rest => At::Rest,
                 };
                 Some(length)
             }),

@@ -39,8 +39,7 @@ pub use forwarding::{
     strip_hop_by_hop, via_hops,
 };
 pub use framing::{
-    Checked, FramingRefusal, HeadLimits, METHOD_BYTES_MAX, Requests, Responses, TRAILER_BYTES_MAX,
-    check_framed_request,
+    Checked, FramingRefusal, HeadLimits, METHOD_BYTES_MAX, Requests, TRAILER_BYTES_MAX, check_framed_request,
 };
 pub use freshen::{HeadUpdate, freshen, names_validator, update_by_head};
 pub use freshness::{CLOCK_BACK_MAX, Freshness, LifetimeSource, age_value, is_stale_if_error};

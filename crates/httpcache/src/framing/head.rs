@@ -13,7 +13,6 @@ pub(super) struct Head {
     line: usize,
     fields: usize,
     http10: bool,
-    status: u16,
     length: Option<u64>,
     is_chunked: bool,
     host: Option<Range<usize>>,
@@ -52,31 +51,6 @@ impl Head {
                     (false, Some(length)) => Body::Counted(length),
                     (false, None) => Body::Nothing,
                 };
-                let length = self.line;
-                *self = Self::default();
-                return Ok(Some((length, body)));
-            } else {
-                self.field(text, line.start, limits)?;
-            }
-        }
-        Ok(None)
-    }
-
-    /// The same for a response.
-    pub(super) fn response(&mut self, bytes: &[u8], limits: &HeadLimits, to_head: bool) -> Found {
-        if self.line == 0 {
-            match bytes.first() {
-                None | Some(b'H') => {}
-                Some(b'\r' | b'\n') => return Err(FramingRefusal::EmptyLine),
-                Some(_) => return Err(FramingRefusal::StatusLine),
-            }
-        }
-        while let Some(line) = self.next_line(bytes, limits)? {
-            let text = &bytes[line.start..line.end];
-            if line.start == 0 {
-                self.status_line(text)?;
-            } else if text.is_empty() {
-                let body = self.response_body(to_head)?;
                 let length = self.line;
                 *self = Self::default();
                 return Ok(Some((length, body)));
@@ -134,21 +108,6 @@ impl Head {
                 Ok(())
             }
         }
-    }
-
-    fn status_line(&mut self, line: &[u8]) -> Result<(), FramingRefusal> {
-        let (version, rest) = line.split_at_checked(8).ok_or(FramingRefusal::StatusLine)?;
-        self.version(version)?;
-        let [b' ', digits @ ..] = rest else { return Err(FramingRefusal::StatusLine) };
-        let (code, reason) = digits.split_at_checked(3).ok_or(FramingRefusal::StatusLine)?;
-        if !code.iter().all(u8::is_ascii_digit) || !matches!(code[0], b'1'..=b'9') {
-            return Err(FramingRefusal::StatusLine);
-        }
-        if !matches!(reason, [] | [b' ', ..]) {
-            return Err(FramingRefusal::StatusLine);
-        }
-        self.status = code.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
-        Ok(())
     }
 
     fn version(&mut self, version: &[u8]) -> Result<(), FramingRefusal> {
@@ -231,25 +190,6 @@ impl Head {
             }
             _ => Ok(()),
         }
-    }
-
-    /// RFC 9112 §6.3, without its leniencies.
-    fn response_body(&self, to_head: bool) -> Result<Body, FramingRefusal> {
-        self.check_lengths()?;
-        match self.status {
-            101 => return Ok(Body::Rest),
-            100..=199 | 204 if self.is_chunked || self.length.is_some_and(|length| length > 0) => {
-                return Err(FramingRefusal::BodyForbidden);
-            }
-            100..=199 | 204 | 304 => return Ok(Body::Nothing),
-            _ if to_head => return Ok(Body::Nothing),
-            _ => {}
-        }
-        Ok(match (self.is_chunked, self.length) {
-            (true, _) => Body::Chunked,
-            (false, Some(length)) => Body::Counted(length),
-            (false, None) => Body::Rest,
-        })
     }
 }
 

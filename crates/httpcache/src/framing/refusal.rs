@@ -41,9 +41,6 @@ pub enum FramingRefusal {
     /// A version other than 1.0 and 1.1.
     #[error("the version is neither HTTP/1.1 nor HTTP/1.0")]
     Version,
-    /// The status line of a response is malformed.
-    #[error("the status line is not HTTP/1.1 SP and three digits, then SP and a reason or nothing")]
-    StatusLine,
     /// A field that goes on in a second line.
     #[error("a field line begins with white space; write each field in one line")]
     FoldedLine,
@@ -83,9 +80,6 @@ pub enum FramingRefusal {
     /// `Transfer-Encoding` in HTTP/1.0.
     #[error("Transfer-Encoding stands in a message of HTTP/1.0, which has none")]
     CodingInHttp10,
-    /// A response that can have no body claims one.
-    #[error("a response that has no body has Transfer-Encoding, or a Content-Length other than 0")]
-    BodyForbidden,
     /// A request that came in frames has a field of HTTP/1.1's connections.
     #[error("a request of HTTP/2 has Transfer-Encoding or Connection")]
     HopField,
@@ -123,7 +117,7 @@ pub enum FramingRefusal {
 
 impl FramingRefusal {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 34] = [
         Self::EmptyLine,
         Self::BareLf,
         Self::BareCr,
@@ -134,7 +128,6 @@ impl FramingRefusal {
         Self::TargetForm,
         Self::TargetTooLong,
         Self::Version,
-        Self::StatusLine,
         Self::FoldedLine,
         Self::NoColon,
         Self::SpaceBeforeColon,
@@ -148,7 +141,6 @@ impl FramingRefusal {
         Self::CodingRepeated,
         Self::LengthAndCoding,
         Self::CodingInHttp10,
-        Self::BodyForbidden,
         Self::HopField,
         Self::HostMissing,
         Self::HostRepeated,
@@ -175,7 +167,6 @@ impl FramingRefusal {
             Self::TargetForm => "target-form",
             Self::TargetTooLong => "url-too-long",
             Self::Version => "http-version",
-            Self::StatusLine => "status-line",
             Self::FoldedLine => "folded-line",
             Self::NoColon => "no-colon",
             Self::SpaceBeforeColon => "space-before-colon",
@@ -189,7 +180,6 @@ impl FramingRefusal {
             Self::CodingRepeated => "coding-repeated",
             Self::LengthAndCoding => "length-and-coding",
             Self::CodingInHttp10 => "coding-in-http-1.0",
-            Self::BodyForbidden => "body-forbidden",
             Self::HopField => "hop-field",
             Self::HostMissing => "host-missing",
             Self::HostRepeated => "host-repeated",

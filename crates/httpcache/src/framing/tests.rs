@@ -262,50 +262,6 @@ fn another_protocol_passes_as_it_is() {
 }
 
 #[test]
-fn responses_are_followed_by_the_same_rule() {
-    let ok = |to_head: bool, bytes: &str, at_head: bool| {
-        let mut responses = Responses::new(LIMITS);
-        responses.expect(to_head);
-        let checked = responses.check(bytes.as_bytes());
-        assert_eq!(checked, Checked { passed: bytes.len(), refusal: None }, "{bytes:?}");
-        assert_eq!(responses.is_at_head(), at_head, "{bytes:?}");
-    };
-    ok(false, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc", true);
-    ok(false, "HTTP/1.1 200\r\ncontent-length: 3\r\n\r\nab", false);
-    ok(false, "HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", true);
-    ok(false, "HTTP/1.0 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", false);
-    ok(false, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", true);
-    ok(false, "HTTP/1.1 304 Not Modified\r\ncontent-length: 3\r\n\r\n", true);
-    ok(true, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", true);
-    ok(true, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", true);
-    ok(false, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n\u{0}\n", false);
-    let cases = [
-        ("\r\nHTTP/1.1 200 OK\r\n", No::EmptyLine),
-        ("<html>", No::StatusLine),
-        ("HTTP/1.1 20 OK\r\n", No::StatusLine),
-        ("HTTP/1.1  200 OK\r\n", No::StatusLine),
-        ("HTTP/1.1 2000 OK\r\n", No::StatusLine),
-        ("HTTP/1.1 099 OK\r\n", No::StatusLine),
-        ("HTTP/1.1\r\n", No::StatusLine),
-        ("HTTP/2.0 200 OK\r\n", No::Version),
-        ("HTTP/1.1 200 OK\n", No::BareLf),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", No::LengthAndCoding),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n", No::LengthRepeated),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 3, 4\r\n\r\n", No::LengthForm),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", No::CodingForm),
-        ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", No::CodingInHttp10),
-        ("HTTP/1.1 200 OK\r\nx: a\r\n b\r\n\r\n", No::FoldedLine),
-        ("HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\n", No::BodyForbidden),
-        ("HTTP/1.1 103 Early Hints\r\ntransfer-encoding: chunked\r\n\r\n", No::BodyForbidden),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;x\r\n", No::ChunkExtension),
-    ];
-    for (bytes, refusal) in cases {
-        let checked = Responses::new(LIMITS).check(bytes.as_bytes());
-        assert_eq!(checked.refusal, Some(refusal), "{bytes:?}");
-    }
-}
-
-#[test]
 fn a_request_in_frames_is_held_to_the_same_rule() {
     let check = |method: &str, uri: &str, fields: &[(&'static str, &str)]| {
         let mut headers = HeaderMap::new();
