@@ -13,6 +13,7 @@ mod head_requests;
 mod http2;
 mod interim;
 mod limits;
+mod memory;
 mod operating;
 mod origin_backup;
 mod origin_bad;
