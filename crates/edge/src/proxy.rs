@@ -136,7 +136,7 @@ impl Proxy {
             Ok(Asker::Client) => self.answer(request, Asker::Client).await,
             Ok(child @ Asker::Child(_)) => {
                 Counters::count(&self.state.counters.of_children);
-                let mut response = self.answer(request, child).await;
+                let mut response = Box::pin(self.answer(request, child)).await;
                 let is_own = response.extensions().get::<OwnAnswer>().is_some();
                 tier::mark(response.headers_mut(), is_own);
                 response
@@ -161,17 +161,17 @@ impl Proxy {
             }
         };
         if let Some(wanted) = upgrade::wanted(&asked.request) {
-            return self.upgrade(asked, wanted).await;
+            return Box::pin(self.upgrade(asked, wanted)).await;
         }
         let is_read = matches!(*asked.request.method(), Method::GET | Method::HEAD);
         if !is_read || !asked.request.body().is_end_stream() {
-            return self.pass_on(asked, ForwardReason::Method).await;
+            return Box::pin(self.pass_on(asked, ForwardReason::Method)).await;
         }
         if asked.policy.storing == Storing::Never {
             // At once, whatever is stored from before.
             return match httpcache::is_only_if_cached(asked.request.headers()) {
                 true => answer_only_if_cached(&self.state, is_head),
-                false => self.pass_on(asked, ForwardReason::Bypass).await,
+                false => Box::pin(self.pass_on(asked, ForwardReason::Bypass)).await,
             };
         }
         let mut joins = Joins::Any;
@@ -181,7 +181,7 @@ impl Proxy {
                 Passed::LookAgain => {}
                 Passed::WaitForNext => joins = Joins::Unsent,
                 Passed::FetchAlone => joins = Joins::Nothing,
-                Passed::PassOn => return self.pass_on(asked, ForwardReason::Bypass).await,
+                Passed::PassOn => return Box::pin(self.pass_on(asked, ForwardReason::Bypass)).await,
             }
         }
         answer_failure(&self.state, is_head, FetchFailure::Abandoned)
@@ -311,7 +311,7 @@ impl Proxy {
         let base = match base {
             // Without a purge and with a lease a HEAD can say all that there is to know.
             Some(base) if is_head && forwarded.purged_by.is_none() => {
-                return self.send_head(asked, base, &reading, forwarded).await;
+                return Box::pin(self.send_head(asked, base, &reading, forwarded)).await;
             }
             base => base,
         };
@@ -342,7 +342,7 @@ impl Proxy {
         let arrived = pass_interim(&asked.interim_client(), interim, flight.arrival()).await;
         let status = arrived.as_ref().ok().map(|arrival| arrival.object.status);
         if status.is_none_or(httpcache::is_stale_if_error)
-            && let Some(response) = self.stale_instead(asked, forwarded, status).await
+            && let Some(response) = Box::pin(self.stale_instead(asked, forwarded, status)).await
         {
             return Passed::Answered(response);
         }
@@ -366,7 +366,7 @@ impl Proxy {
     async fn reading(&self, asked: &Asked) -> Option<Reading> {
         match asked.asker {
             Asker::Client => Some(self.read_now(&asked.routed)),
-            Asker::Child(child) => self.read_for(child, &asked.routed).await,
+            Asker::Child(child) => Box::pin(self.read_for(child, &asked.routed)).await,
         }
     }
 

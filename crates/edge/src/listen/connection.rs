@@ -95,7 +95,7 @@ pub(super) async fn serve(
     let config = &worker.state.config;
     let mut stream = StallBreaker::new(stream, Arc::clone(&worker.state));
     if config.proxy_protocol_from.iter().any(|network| network.holds(address.ip())) {
-        let header = proxy_protocol::read(&mut stream);
+        let header = Box::pin(proxy_protocol::read(&mut stream));
         match tokio::time::timeout(config.client_head_timeout, header).await {
             Ok(Ok(told)) => address = told.unwrap_or(address),
             Ok(Err(error)) => return debug!(%error, balancer = %address, "connection not served"),
@@ -107,7 +107,9 @@ pub(super) async fn serve(
         return debug!(client = %address, "connection closed: the client has too many");
     };
     let outcome = match &worker.tls {
-        Some(tls) if is_tls => encrypted(&worker, tls, stream, address).await,
+        // Each in a box of its own, so that no connection takes the memory of what it does not speak.
+        Some(tls) if is_tls => Box::pin(encrypted(&worker, tls, stream, address)).await,
+        _ if config.plain_http2 => Box::pin(either(&worker, stream, address)).await,
         _ => plain(&worker, stream, address).await,
     };
     if let Err(error) = outcome {
@@ -124,16 +126,20 @@ fn proxy(worker: &Worker, peer: Peer) -> Proxy {
     }
 }
 
-async fn plain(
+async fn plain(worker: &Worker, stream: StallBreaker<TcpStream>, address: SocketAddr) -> hyper::Result<()> {
+    let proxy = proxy(worker, Peer { address, is_encrypted: false, handshake: None });
+    let is_stalled = stream.is_waiting();
+    http1::serve(proxy, stream, is_stalled, worker.ending.clone()).await
+}
+
+/// The same where clients may begin with either protocol.
+async fn either(
     worker: &Worker,
     mut stream: StallBreaker<TcpStream>,
     address: SocketAddr,
 ) -> hyper::Result<()> {
     let proxy = proxy(worker, Peer { address, is_encrypted: false, handshake: None });
     let is_stalled = stream.is_waiting();
-    if !worker.state.config.plain_http2 {
-        return http1::serve(proxy, stream, is_stalled, worker.ending.clone()).await;
-    }
     let begin = beginning(&mut stream);
     let Ok(Ok(begin)) = tokio::time::timeout(worker.state.config.client_head_timeout, begin).await else {
         return Ok(());
@@ -141,9 +147,9 @@ async fn plain(
     let is_http2 = begin == PREFACE;
     let stream = Rewound { begin, stream };
     if is_http2 {
-        http2::serve(proxy, stream, worker.ending.clone()).await
+        Box::pin(http2::serve(proxy, stream, worker.ending.clone())).await
     } else {
-        http1::serve(proxy, stream, is_stalled, worker.ending.clone()).await
+        Box::pin(http1::serve(proxy, stream, is_stalled, worker.ending.clone())).await
     }
 }
 
@@ -180,9 +186,9 @@ async fn encrypted(
             let handshake = Some(Arc::new(handshake));
             let proxy = proxy(worker, Peer { address, is_encrypted: true, handshake });
             return if is_http2 {
-                http2::serve(proxy, stream, worker.ending.clone()).await
+                Box::pin(http2::serve(proxy, stream, worker.ending.clone())).await
             } else {
-                http1::serve(proxy, stream, is_stalled, worker.ending.clone()).await
+                Box::pin(http1::serve(proxy, stream, is_stalled, worker.ending.clone())).await
             };
         }
         Ok(Err(error)) => error.to_string(),
