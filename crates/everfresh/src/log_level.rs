@@ -33,13 +33,14 @@ pub(crate) fn start(asked: Option<&str>, default: &str) -> LogLevel {
 fn parse(text: &str) -> Result<EnvFilter, String> {
     let wrong =
         |what: &str| format!("{what}; write a level ({}), or for example info,edge=debug", LEVELS.join(", "));
-    for directive in text.split(',').map(str::trim) {
+    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+    for directive in &directives {
         let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
         if !is_level && !directive.contains(['=', '[']) {
             return Err(wrong(&format!("{directive:?} is no level")));
         }
     }
-    EnvFilter::try_new(text).map_err(|error| wrong(&error.to_string()))
+    EnvFilter::try_new(directives.join(",")).map_err(|error| wrong(&error.to_string()))
 }
 
 #[cfg(test)]
