@@ -4,8 +4,9 @@
 //! parsed. The values lie one after the other, so that unpacking copies them at once: sharing them instead would let all
 //! workers write the same counts of references at each hit.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use httpcache::CacheStatus;
 
 /// What a field takes in front of the values, in bytes: the number of its name and the length of its value.
 const FIELD_BYTES: usize = 5;
@@ -15,6 +16,9 @@ const UNUSUAL: u8 = u8::MAX;
 
 /// How many fields an answer has beside those stored, mostly: `Age`, `Cache-Status` and their like.
 const OWN_FIELDS: usize = 8;
+
+/// How long their values are, mostly, in bytes.
+const OWN_BYTES: usize = 128;
 
 /// The names that have a number: their place here.
 static USUAL: [HeaderName; 48] = [
@@ -100,11 +104,18 @@ impl PackedHead {
         Self { packed: packed.into(), fields, unusual: unusual.into() }
     }
 
-    /// The fields again. Their values share one allocation of their own.
+    /// The fields again.
     pub(crate) fn unpack(&self) -> HeaderMap {
+        self.unpack_with_room().0
+    }
+
+    /// The fields again, and room for more values in the allocation that theirs share.
+    pub(crate) fn unpack_with_room(&self) -> (HeaderMap, ValueRoom) {
         let mut headers = HeaderMap::with_capacity(self.fields + OWN_FIELDS);
         let (fields, values) = self.packed.split_at(self.fields * FIELD_BYTES);
-        let values = Bytes::copy_from_slice(values);
+        let mut room = BytesMut::with_capacity(values.len() + OWN_BYTES);
+        room.extend_from_slice(values);
+        let values = room.split().freeze();
         let mut unusual = self.unusual.iter();
         let mut at = 0;
         for field in fields.chunks_exact(FIELD_BYTES) {
@@ -119,13 +130,40 @@ impl PackedHead {
                 headers.append(name, value);
             }
         }
-        headers
+        (headers, ValueRoom(room))
     }
 
     /// What it takes in memory, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let unusual = self.unusual.iter().map(|name| size_of::<HeaderName>() + name.as_str().len());
         (self.packed.len() + unusual.sum::<usize>()) as u64
+    }
+}
+
+/// Room for the values of an answer that are its own.
+pub(crate) struct ValueRoom(BytesMut);
+
+impl ValueRoom {
+    /// Room in an allocation of its own.
+    pub(crate) fn new() -> Self {
+        Self(BytesMut::with_capacity(OWN_BYTES))
+    }
+
+    /// The value that is this number.
+    pub(crate) fn number(&mut self, number: u64) -> HeaderValue {
+        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.value()
+    }
+
+    /// The value of this member of `Cache-Status`.
+    pub(crate) fn cache_status(&mut self, status: &CacheStatus) -> HeaderValue {
+        self.0.extend_from_slice(status.as_str().as_bytes());
+        self.value()
+    }
+
+    fn value(&mut self) -> HeaderValue {
+        let value = HeaderValue::from_maybe_shared(self.0.split().freeze());
+        value.expect("digits, tokens and structured strings are visible ASCII")
     }
 }
 
@@ -144,5 +182,12 @@ mod tests {
         headers.append(header::SET_COOKIE, HeaderValue::from_static("b=2"));
         assert_eq!(PackedHead::pack(&headers).unpack(), headers);
         assert_eq!(PackedHead::pack(&HeaderMap::new()).unpack(), HeaderMap::new());
+        let (_, mut room) = PackedHead::pack(&headers).unpack_with_room();
+        assert_eq!(
+            (room.number(0), room.number(u64::MAX)),
+            ("0".parse().unwrap(), HeaderValue::from(u64::MAX))
+        );
+        let long = CacheStatus::named("e").detail(&"a".repeat(2 * OWN_BYTES));
+        assert_eq!(room.cache_status(&long), long.as_str());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::body::{ContentError, Reader};
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Sharing};
+use crate::head::ValueRoom;
 use crate::object::Object;
 use crate::origin::ResponseBody;
 use crate::outcome::{Outcome, OutcomeKind, ToldBody};
@@ -173,12 +174,12 @@ pub(crate) fn answer_object<B>(
     told: Told,
     now: SystemTime,
 ) -> Option<Response<ToldBody>> {
-    let mut stored = object.head.unpack();
+    let (mut stored, mut room) = object.head.unpack_with_room();
     if !stored.contains_key(header::DATE) {
         let date = httpdate::fmt_http_date(object.freshness.response_time);
         stored.insert(header::DATE, HeaderValue::from_str(&date).ok()?);
     }
-    let age = httpcache::age_value(object.freshness.age(now));
+    let age = room.number(httpcache::age_secs(object.freshness.age(now)));
     stored.insert(header::AGE, age.clone());
     let is_head = request.method() == Method::HEAD;
     if object.status == StatusCode::OK {
@@ -222,7 +223,7 @@ pub(crate) fn answer_object<B>(
     if let Some(length) = part.map(|(first, end)| end - first).or(length)
         && !is_bodiless(status)
     {
-        stored.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        stored.insert(header::CONTENT_LENGTH, room.number(length));
     }
     if is_head || is_bodiless(status) {
         return Some(answer(state, status, stored, AnswerBody::Empty, told));
@@ -238,7 +239,7 @@ pub(crate) fn answer_object<B>(
             object.content.reader(part.map_or(0, |(first, _)| first), part.map(|(_, end)| end))?
         }
     };
-    Some(answer(state, status, stored, AnswerBody::Content(reader), told))
+    Some(answer_in(room, state, status, stored, AnswerBody::Content(reader), told))
 }
 
 fn is_bodiless(status: StatusCode) -> bool {
@@ -265,14 +266,26 @@ fn resolve_range<B>(
 pub(crate) fn answer(
     state: &State,
     status: StatusCode,
+    headers: HeaderMap,
+    body: AnswerBody,
+    told: Told,
+) -> Response<ToldBody> {
+    answer_in(ValueRoom::new(), state, status, headers, body, told)
+}
+
+/// The same, with their values in this room.
+fn answer_in(
+    mut room: ValueRoom,
+    state: &State,
+    status: StatusCode,
     mut headers: HeaderMap,
     body: AnswerBody,
     told: Told,
 ) -> Response<ToldBody> {
-    headers.append(CACHE_STATUS, told.status.into_value());
+    headers.append(CACHE_STATUS, room.cache_status(&told.status));
     headers.insert(EO_CACHE_STATUS, HeaderValue::from_static(told.eo));
     let request_id = state.next_request_id();
-    headers.insert(EO_LOG_UUID, HeaderValue::from(request_id));
+    headers.insert(EO_LOG_UUID, room.number(request_id));
     headers.append(header::VIA, state.via_value.clone());
     headers.entry(header::SERVER).or_insert(HeaderValue::from_static("Everfresh"));
     let outcome = Outcome { request_id, ..told.outcome };

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use http::header::{AGE, DATE, EXPIRES, HeaderMap, HeaderValue, LAST_MODIFIED};
+use http::header::{AGE, DATE, EXPIRES, HeaderMap, LAST_MODIFIED};
 
 use crate::cache_control::{CacheControl, DELTA_SECONDS_MAX, delta_seconds};
 use crate::field;
@@ -149,9 +149,9 @@ pub fn is_stale_if_error(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502..=504)
 }
 
-/// The value of the `Age` field (RFC 9111 §5.1): whole seconds, at most 2^31.
-pub fn age_value(age: Duration) -> HeaderValue {
-    HeaderValue::from(age.as_secs().min(DELTA_SECONDS_MAX))
+/// The number of the `Age` field (RFC 9111 §5.1): whole seconds, at most 2^31.
+pub fn age_secs(age: Duration) -> u64 {
+    age.as_secs().min(DELTA_SECONDS_MAX)
 }
 
 /// Will a response with these headers be fresh for a while (`Some(true)`), stale at once (`Some(false)`), or does neither
@@ -492,7 +492,7 @@ mod tests {
 
     #[test]
     fn age_field_is_bounded() {
-        assert_eq!(age_value(Duration::from_millis(1999)), "1");
-        assert_eq!(age_value(Duration::from_secs(u64::MAX)), "2147483648");
+        assert_eq!(age_secs(Duration::from_millis(1999)), 1);
+        assert_eq!(age_secs(Duration::from_secs(u64::MAX)), 2_147_483_648);
     }
 }

@@ -42,7 +42,7 @@ pub use framing::{
     Checked, FramingRefusal, HeadLimits, METHOD_BYTES_MAX, Requests, TRAILER_BYTES_MAX, check_framed_request,
 };
 pub use freshen::{HeadUpdate, freshen, names_validator, update_by_head};
-pub use freshness::{CLOCK_BACK_MAX, Freshness, LifetimeSource, age_value, is_stale_if_error};
+pub use freshness::{CLOCK_BACK_MAX, Freshness, LifetimeSource, age_secs, is_stale_if_error};
 pub use groups::{CACHE_GROUP_INVALIDATION, CACHE_GROUPS, GROUP_BYTES_MAX, GROUPS_MAX, groups};
 pub use invalidation::{INVALIDATION_TARGETS_MAX, invalidates, invalidation_targets};
 pub use key_parts::{CookiePart, KeyParts};

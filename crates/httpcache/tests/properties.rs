@@ -138,7 +138,8 @@ proptest! {
         let edge = ViaName::parse("edge").expect("a token");
         let _ = (has_passed(&request, &edge), via_hops(&request));
         let _ = invalidation_targets("www.example.com", &text, &response);
-        let _ = CacheStatus::named(&text).key(&text).detail(&text).into_value();
+        let status = CacheStatus::named(&text).key(&text).detail(&text);
+        prop_assert!(http::HeaderValue::from_str(status.as_str()).is_ok());
     }
 
     #[test]

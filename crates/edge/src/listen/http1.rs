@@ -71,6 +71,7 @@ where
     let connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
+        biased;
         outcome = &mut connection => return outcome,
         () = ending.begun() => {}
     }
