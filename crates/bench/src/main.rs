@@ -22,15 +22,17 @@ use std::io::Write;
 use std::path::PathBuf;
 
 const USAGE: &str = "\
-usage: bench [--quick] [--binary FILE] [--json FILE] [--table FILE]
+usage: bench [--quick] [--objects-max N] [--binary FILE] [--json FILE] [--table FILE]
 
   --quick    about a minute: fewer objects, kinds and rates
+  --objects-max   the most objects of purges that are timed [default: 1000000]
   --binary   the everfresh to measure [default: target/release/everfresh]
   --json     where the numbers go [default: target/bench.json]
   --table    where the table goes, as Markdown, beside standard output";
 
 struct Args {
     quick: bool,
+    objects_max: u64,
     binary: PathBuf,
     json: PathBuf,
     table: Option<PathBuf>,
@@ -40,6 +42,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Option<Args>
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let mut args = Args {
         quick: false,
+        objects_max: u64::MAX,
         binary: target.join("release/everfresh"),
         json: target.join("bench.json"),
         table: None,
@@ -48,6 +51,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Option<Args>
         let mut value = || words.next().map(PathBuf::from).with_context(|| format!("{word} names no file"));
         match word.as_str() {
             "--quick" => args.quick = true,
+            "--objects-max" => {
+                let value = value()?;
+                let number = value.to_str().and_then(|text| text.parse().ok());
+                args.objects_max = number.context("--objects-max is no number")?;
+            }
             "--binary" => args.binary = value()?,
             "--json" => args.json = value()?,
             "--table" => args.table = Some(value()?),
@@ -68,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         bail!("{} is not there: build it with `cargo build --release -p everfresh`", args.binary.display());
     }
     let plan = if args.quick { runs::Plan::quick() } else { runs::Plan::full() };
+    let plan = plan.with_objects_max(args.objects_max);
     let results = runs::all(&args.binary, &plan)?;
     let table = report::table(&results);
     writeln!(out, "{table}")?;
@@ -87,9 +96,10 @@ mod tests {
     #[test]
     fn arguments_are_read_and_refused() {
         let parse = |text: &str| parse(text.split_whitespace().map(str::to_owned));
-        let args = parse("--quick --binary a --json b --table c").unwrap().unwrap();
+        let args = parse("--quick --objects-max 7 --binary a --json b --table c").unwrap().unwrap();
+        assert_eq!(args.objects_max, 7);
         assert!(args.quick && args.binary.ends_with("a") && args.json.ends_with("b"));
         assert!(parse("--help").unwrap().is_none());
-        assert!(parse("--binary").is_err() && parse("--slow").is_err());
+        assert!(parse("--objects-max x").is_err() && parse("--binary").is_err() && parse("--slow").is_err());
     }
 }

@@ -63,6 +63,14 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Without the purges at more objects than that.
+    pub(crate) fn with_objects_max(mut self, objects_max: u64) -> Self {
+        self.objects.retain(|objects| *objects <= objects_max);
+        self
+    }
+}
+
 /// Requests of one server, and what they cost it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Served {
