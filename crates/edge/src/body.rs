@@ -5,6 +5,7 @@
 //! content that outgrows its limit becomes such a window. Kept content is packed as it comes into pieces of
 //! [`PIECE_BYTES`], each an allocation of its own size, so that no worker stands still to copy all of it at its end.
 
+use crate::slices::{SliceOf, Slices};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
@@ -28,6 +29,10 @@ pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Content {
     whole: OnceLock<Pieces>,
     growing: Mutex<Growing>,
+    /// Where the content is, if not here: this is a large response's, whose slices are stored by themselves.
+    slices: Option<Arc<Slices>>,
+    /// Which response this is a slice of, if it is one.
+    slice_of: Option<SliceOf>,
 }
 
 /// Content that is all there.
@@ -80,6 +85,21 @@ pub(crate) enum ContentError {
 pub(crate) struct NobodyReads;
 
 impl Content {
+    /// Content that lies in slices.
+    pub(crate) fn in_slices(slices: Arc<Slices>) -> Arc<Self> {
+        Arc::new(Self { slices: Some(slices), ..Self::default() })
+    }
+
+    /// The slices it lies in, if it does.
+    pub(crate) fn slices(&self) -> Option<&Arc<Slices>> {
+        self.slices.as_ref()
+    }
+
+    /// The response whose slice it is, if it is one.
+    pub(crate) fn slice_of(&self) -> Option<SliceOf> {
+        self.slice_of
+    }
+
     /// The pieces, once the content is whole.
     pub(crate) fn whole(&self) -> Option<&Pieces> {
         self.whole.get()
@@ -93,9 +113,13 @@ impl Content {
         }
     }
 
-    /// A reader of the bytes from `first` to before `end` (`None`: to the end). `None` once the front is dropped.
+    /// A reader of the bytes from `first` to before `end` (`None`: to the end). `None` once the front is dropped, and for
+    /// content that lies in slices.
     pub(crate) fn reader(self: &Arc<Self>, first: u64, end: Option<u64>) -> Option<Reader> {
         let end = end.unwrap_or(u64::MAX);
+        if self.slices.is_some() {
+            return None;
+        }
         if self.whole.get().is_some() {
             return Some(Reader { content: Arc::clone(self), id: None, position: first, end });
         }
@@ -141,7 +165,16 @@ pub(crate) struct Writer {
 impl Writer {
     /// Begins content that is kept up to `kept_bytes_max` bytes; 0 passes everything on.
     pub(crate) fn new(kept_bytes_max: u64) -> (Self, Arc<Content>) {
-        let content = Arc::new(Content::default());
+        Self::with(Content::default(), kept_bytes_max)
+    }
+
+    /// The same for a slice of a larger response.
+    pub(crate) fn of_slice(slice_of: SliceOf, kept_bytes_max: u64) -> (Self, Arc<Content>) {
+        Self::with(Content { slice_of: Some(slice_of), ..Content::default() }, kept_bytes_max)
+    }
+
+    fn with(content: Content, kept_bytes_max: u64) -> (Self, Arc<Content>) {
+        let content = Arc::new(content);
         content.growing.lock().windowed = kept_bytes_max == 0;
         (Self { content: Arc::clone(&content), kept_bytes_max }, content)
     }

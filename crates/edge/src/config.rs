@@ -33,8 +33,11 @@ pub struct EdgeConfig {
     pub workers: usize,
     /// How many bytes the memory store holds at most.
     pub memory_bytes: u64,
-    /// The largest content that is stored, in bytes; larger content is passed on.
+    /// The largest content that is stored as one, in bytes. Larger content is stored in slices if it has a length and a
+    /// strong validator, and else passed on.
     pub object_bytes_max: u64,
+    /// How long a slice of larger content is, in bytes; at most `object_bytes_max`.
+    pub slice_bytes: u64,
     /// The largest request body that is passed on, in bytes.
     pub request_body_bytes_max: u64,
     /// How many connections clients may hold open on each worker.
@@ -165,6 +168,7 @@ impl EdgeConfig {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: 256 << 20,
             object_bytes_max: 32 << 20,
+            slice_bytes: 1 << 20,
             request_body_bytes_max: 1 << 30,
             connections_max: 10_000,
             connections_per_client_max: 10_000,
@@ -202,6 +206,11 @@ impl EdgeConfig {
         }
     }
 
+    /// How long slices are: no slice is larger than the largest object.
+    pub(crate) fn slice_length(&self) -> u64 {
+        self.slice_bytes.min(self.object_bytes_max)
+    }
+
     /// Checks the names and ranges: the first of [`EdgeConfig::errors`].
     pub fn check(&self) -> Result<(), EdgeConfigError> {
         self.errors().into_iter().next().map_or(Ok(()), Err)
@@ -221,6 +230,7 @@ impl EdgeConfig {
             ("workers", count(self.workers), 1, 256),
             ("cache.memory, in bytes,", self.memory_bytes, 1 << 20, 1 << 46),
             ("cache.object_max, in bytes,", self.object_bytes_max, 1, self.memory_bytes.max(1)),
+            ("cache.slice, in bytes,", self.slice_bytes, 4096, 1 << 30),
             ("cache.sweep_interval, in milliseconds,", millis(self.sweep_interval), 10, HOUR_MILLIS),
             ("clients.connections_max", count(self.connections_max), 1, 1 << 20),
             ("clients.connections_per_client_max", count(self.connections_per_client_max), 1, 1 << 24),

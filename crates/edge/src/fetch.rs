@@ -1,6 +1,6 @@
 //! One fetch from its sending to its end: ask the origin, admit what it answers, hand it to those who wait, store it.
 
-use crate::body::Writer;
+use crate::body::{Content, Writer};
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
 use crate::groups::{GroupEvent, Grouping};
 use crate::intake::{TagsRead, read_tags, strip_tags, take_unshared, take_unshared_of_304};
@@ -8,13 +8,14 @@ use crate::interim::InterimResponse;
 use crate::object::{Birth, NewObject, Object, Standing};
 use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody};
 use crate::shelf::{ObjectKey, Selector};
+use crate::slice_admission::{AdmittedSlices, Covered, FirstPart, InSlices};
 use crate::state::{Counters, State};
 use crate::tier::Child;
 use crate::upstream;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
-use httpcache::{CACHE_GROUPS, Freshness, NoStoreReason, Policy, Validators};
+use httpcache::{CACHE_GROUPS, Freshness, NoStoreReason, Policy, StrongValidator, Validators};
 use purge::UrlKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,6 +48,8 @@ pub(crate) struct Job {
     pub(crate) interim: Option<mpsc::Sender<InterimResponse>>,
     /// The last event of groups before the fetch was sent.
     pub(crate) group_event: GroupEvent,
+    /// The part to ask for, if not the whole: of a response that nothing is known of.
+    pub(crate) part: Option<FirstPart>,
 }
 
 /// What is stored, to be asked about with a conditional request.
@@ -58,8 +61,9 @@ pub(crate) struct Base {
 impl Job {
     /// Sends the fetch whose birth is the request's own reading.
     pub(crate) async fn send(self, landing: Landing, base: Option<Base>, leased: bool) {
-        if let Err(failure) = self.fly(landing, base, leased).await {
-            tracing::debug!(url = ?self.url, reason = failure.name(), "fetch failed");
+        let job = Arc::new(self);
+        if let Err(failure) = job.fly(landing, base, leased).await {
+            tracing::debug!(url = ?job.url, reason = failure.name(), "fetch failed");
         }
     }
 
@@ -102,7 +106,12 @@ impl Job {
         self.send(landing, base, reading.leased).await;
     }
 
-    async fn fly(&self, mut landing: Landing, base: Option<Base>, leased: bool) -> Result<(), FetchFailure> {
+    async fn fly(
+        self: &Arc<Self>,
+        mut landing: Landing,
+        base: Option<Base>,
+        leased: bool,
+    ) -> Result<(), FetchFailure> {
         let ceiling = if leased { &self.state.fetches } else { &self.state.fenced_fetches };
         let Ok(permit) = ceiling.try_acquire() else {
             landing.fail(FetchFailure::TooManyFetches);
@@ -111,7 +120,12 @@ impl Job {
         let held = base.as_ref().map(|base| Arc::clone(&base.object));
         let flown = self.ask(&mut landing, base, leased).await;
         match flown {
-            Ok(Some((writer, body, admitted))) => {
+            Ok(Some(Taking::Slices(slices))) => {
+                // The ceiling of a fenced edge shields the origin, and holds for all that is under way.
+                let _held = (!leased).then_some(permit);
+                slices.take().await;
+            }
+            Ok(Some(Taking::Content(writer, body, admitted))) => {
                 let departure = Departure { landing: &landing, permit: Some(permit), leased, in_slot: true };
                 self.take_content(departure, writer, body, admitted).await;
             }
@@ -130,11 +144,11 @@ impl Job {
 
     /// Asks the origin and hands the head on. What is left to do afterwards is the content, unless it was a 304.
     async fn ask(
-        &self,
+        self: &Arc<Self>,
         landing: &mut Landing,
         base: Option<Base>,
         leased: bool,
-    ) -> Result<Option<(Writer, ResponseBody, Admitted)>, FetchFailure> {
+    ) -> Result<Option<Taking>, FetchFailure> {
         let birth = landing.birth().ok_or(FetchFailure::Abandoned)?;
         let child = upstream::child_of(&self.state, birth, leased);
         let request_time = (self.state.clocks.wall)();
@@ -146,7 +160,8 @@ impl Job {
             (!conditions.is_empty()).then_some((base, stored, conditions))
         });
         let Some((base, stored, conditions)) = base else {
-            let response = self.request(HeaderMap::new(), child).await?;
+            let conditions = self.part.map_or_else(HeaderMap::new, FirstPart::conditions);
+            let response = self.request(conditions, child).await?;
             return Ok(Some(self.admit_response(landing, response, request_time, held)?));
         };
         let response = self.request(conditions, child).await?;
@@ -164,7 +179,7 @@ impl Job {
     }
 
     /// Asks a parent or the origin.
-    async fn request(
+    pub(crate) async fn request(
         &self,
         conditions: HeaderMap,
         child: Child,
@@ -187,15 +202,20 @@ impl Job {
 
     /// Admission of a whole response: walks the marks again with the fetch's born.
     fn admit_response(
-        &self,
+        self: &Arc<Self>,
         landing: &mut Landing,
         response: Response<ResponseBody>,
         request_time: SystemTime,
         held: Option<Arc<Object>>,
-    ) -> Result<(Writer, ResponseBody, Admitted), FetchFailure> {
+    ) -> Result<Taking, FetchFailure> {
         let birth = landing.birth().cloned().ok_or(FetchFailure::Abandoned)?;
         let now = (self.state.clocks.wall)();
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
+        let declared_length = http_body::Body::size_hint(&body).exact();
+        let brought_by = parts.status;
+        // A part is from here on the whole that it is a part of (RFC 9111 §3.3, §3.4).
+        let covered = self.covered(&mut parts, declared_length)?;
+        let declared_length = covered.map_or(declared_length, |covered| Some(covered.complete));
         let mut headers = parts.headers;
         httpcache::strip_hop_by_hop(&mut headers);
         let TagsRead { tags, ignored: tags_ignored } = read_tags(&self.state.config.tag_headers, &headers);
@@ -207,7 +227,6 @@ impl Job {
             true => Err(NoStoreReason::Status),
             false => may_store,
         };
-        let declared_length = http_body::Body::size_hint(&body).exact();
         headers.remove(header::CONTENT_LENGTH);
         let place = may_store.ok().and_then(|()| {
             let rule = self.policy.vary_rule(&headers);
@@ -215,8 +234,18 @@ impl Job {
             self.state.shelf.place(self.url_key, selector, &self.headers, self.state.next_request_id())
         });
         let is_too_large = declared_length.is_some_and(|length| length > self.state.config.object_bytes_max);
+        let is_part = covered.is_some_and(|covered| !covered.is_all());
+        let is_cut = is_part || is_too_large && parts.status == StatusCode::OK;
+        let validator = StrongValidator::of_response(&headers).filter(|_| is_cut && place.is_some());
+        if is_part && validator.is_none() {
+            // Nothing of it can be stored, and the client is to have what it asked for, not what was asked for here.
+            if may_store != Err(NoStoreReason::RequestNoStore) {
+                self.state.shelf.insert_unshared(self.key, now + UNSHARED_FOR);
+            }
+            return Err(FetchFailure::PartWrong);
+        }
         let is_unshared = match may_store {
-            Ok(()) => is_too_large,
+            Ok(()) => is_too_large && validator.is_none(),
             // The next answer may be another one.
             Err(_) if parts.status.is_server_error() => false,
             Err(reason) => !matches!(reason, NoStoreReason::Status | NoStoreReason::RequestNoStore),
@@ -228,7 +257,7 @@ impl Job {
         let freshness = self.bounded_by_tags(freshness, tags_ignored);
         let unshared = take_unshared(&self.policy, &mut headers);
         let (writer, content) = Writer::new(self.room(place.is_some() && !is_too_large));
-        let object = Object::new(NewObject {
+        let mut object = NewObject {
             url: self.url.clone(),
             birth,
             tags,
@@ -239,7 +268,15 @@ impl Job {
             headers,
             declared_length,
             content,
-        });
+        };
+        if let (Some(key), Some(validator), Some(complete)) = (place, validator, declared_length) {
+            let slices = self.slices(validator, complete, brought_by);
+            object.content = Content::in_slices(Arc::clone(&slices));
+            let covered = covered.unwrap_or(Covered { first: 0, end: complete, complete });
+            let in_slices = InSlices { key, covered, slices, unshared, head: object };
+            return Ok(Taking::Slices(Box::new(self.admit_slices(landing, in_slices, body))));
+        }
+        let object = Object::new(object);
         let admitted = Admitted { object: Arc::clone(&object), key: place.filter(|_| writer.keeps_all()) };
         // Content that is only passed on is not shared: a slow reader would hold up all others.
         let sharing = match admitted.key {
@@ -250,7 +287,27 @@ impl Job {
         let is_stored = admitted.key.is_some() && is_kept(object.standing(&self.state.ledger));
         let source = ArrivalSource::Origin;
         landing.arrive(Arc::new(Arrival { object, source, sharing, is_stored, unshared }));
-        Ok((writer, body, admitted))
+        Ok(Taking::Content(writer, body, admitted))
+    }
+
+    /// Which bytes a 206 brings, if a part was asked for; it then counts as a 200.
+    fn covered(
+        &self,
+        parts: &mut http::response::Parts,
+        declared_length: Option<u64>,
+    ) -> Result<Option<Covered>, FetchFailure> {
+        let Some(part) = self.part else { return Ok(None) };
+        match parts.status {
+            StatusCode::PARTIAL_CONTENT => {
+                let covered = part.brought(&parts.headers, declared_length)?;
+                parts.headers.remove(header::CONTENT_RANGE);
+                parts.status = StatusCode::OK;
+                Ok(Some(covered))
+            }
+            // The client asked for another range, and perhaps on a condition: it gets its own answer.
+            StatusCode::RANGE_NOT_SATISFIABLE => Err(FetchFailure::PartWrong),
+            _ => Ok(None),
+        }
     }
 
     /// Whether what is stored may answer instead of a response of this status. Takes note of the failure.
@@ -345,7 +402,7 @@ impl Job {
         mut body: ResponseBody,
         admitted: Admitted,
     ) {
-        let mut storing = StoringBytes { state: &self.state, bytes: 0 };
+        let mut storing = StoringBytes::new(&self.state);
         if !writer.keeps_all() {
             departure.only_pass_on();
         }
@@ -381,6 +438,12 @@ impl Job {
     }
 }
 
+/// What is left to do once the head of a response is admitted.
+enum Taking {
+    Content(Writer, ResponseBody, Admitted),
+    Slices(Box<AdmittedSlices>),
+}
+
 /// What a fetch holds while its content comes.
 struct Departure<'a> {
     landing: &'a Landing,
@@ -410,7 +473,7 @@ struct Admitted {
 }
 
 /// What a mark above born means for storing: invalidated is stored as stale already; deleted or unknowable is not.
-fn is_kept(standing: Standing) -> bool {
+pub(crate) fn is_kept(standing: Standing) -> bool {
     match standing {
         Standing::Clear | Standing::Invalidated(_) => true,
         Standing::Deleted(_) | Standing::BeyondHorizon => false,
@@ -426,13 +489,17 @@ fn later(stored: &Birth, fetched: Birth) -> Birth {
 }
 
 /// Counts what is being stored, until it is.
-struct StoringBytes<'a> {
+pub(crate) struct StoringBytes<'a> {
     state: &'a State,
     bytes: u64,
 }
 
-impl StoringBytes<'_> {
-    fn add(&mut self, bytes: u64) {
+impl<'a> StoringBytes<'a> {
+    pub(crate) fn new(state: &'a State) -> Self {
+        Self { state, bytes: 0 }
+    }
+
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.bytes += bytes;
         self.state.storing_bytes.fetch_add(bytes, Ordering::Relaxed);
     }

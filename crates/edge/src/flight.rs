@@ -13,6 +13,7 @@
 use crate::body::Reader;
 use crate::object::{Birth, Object};
 use crate::shelf::ObjectKey;
+use crate::slice_run::Run;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use purge::{Ledger, PurgeSeq, UrlKey, Verdict, ZoneClock};
@@ -122,6 +123,12 @@ pub(crate) enum FetchFailure {
     TooManyFetches,
     #[error("the fetch was broken off")]
     Abandoned,
+    #[error("the origin has other content now than what this is a part of")]
+    PartChanged,
+    #[error("the origin's answer is not the part it was asked for")]
+    PartWrong,
+    #[error("the origin refused a part of content it has")]
+    PartRefused,
 }
 
 impl FetchFailure {
@@ -142,6 +149,9 @@ impl FetchFailure {
             Self::ParentRefused => "parent-refused",
             Self::TooManyFetches => "too-many-fetches",
             Self::Abandoned => "fetch-abandoned",
+            Self::PartChanged => "part-changed",
+            Self::PartWrong => "part-wrong",
+            Self::PartRefused => "part-refused",
         }
     }
 }
@@ -159,6 +169,14 @@ pub(crate) enum Boarding {
         /// Whether it was not sent yet.
         before_sent: bool,
     },
+}
+
+/// What whoever sent a fetch reads its content with.
+pub(crate) enum OwnContent {
+    /// Content that is in one.
+    Reader(Reader),
+    /// Content that lies in slices: these are the first of them.
+    Run(Run),
 }
 
 /// Which fetches a request would wait for.
@@ -202,7 +220,7 @@ pub(crate) struct Landing {
     key: Option<ObjectKey>,
     flight: Arc<Flight>,
     /// The reader of whoever sent the fetch, registered before the first byte is written.
-    own_reader: Option<oneshot::Sender<Reader>>,
+    own_reader: Option<oneshot::Sender<OwnContent>>,
     url_shard: usize,
     unsafe_requests: u64,
 }
@@ -277,6 +295,31 @@ impl Flights {
         let flight = Flight::new(url);
         flight.set_birth(reading);
         self.landing(url_key, None, flight)
+    }
+
+    /// Enters a fetch whose head is known already, of a slice: others may join it. `None` if one is under way.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        url_key: ObjectKey,
+        key: ObjectKey,
+        arrival: Arc<Arrival>,
+    ) -> Option<Landing> {
+        let mut shard = self.shard(key).lock();
+        let slot = shard.entry(key).or_default();
+        if !slot.sent.is_empty() || slot.next.is_some() {
+            return None;
+        }
+        // Without a birth, so that no sweep waits for a long response: its slices tell theirs by themselves.
+        let flight = Flight::new(&arrival.object.url);
+        flight.state.send_replace(FlightState::Arrived(arrival));
+        slot.sent.push(Arc::clone(&flight));
+        drop(shard);
+        Some(self.landing(url_key, Some(key), flight))
+    }
+
+    /// Whether a fetch is under way, or yet to be sent.
+    pub(crate) fn is_under_way(&self, key: ObjectKey) -> bool {
+        self.shard(key).lock().get(&key).is_some_and(|slot| !slot.sent.is_empty() || slot.next.is_some())
     }
 
     fn landing(self: &Arc<Self>, url_key: ObjectKey, key: Option<ObjectKey>, flight: Arc<Flight>) -> Landing {
@@ -379,7 +422,7 @@ impl Landing {
     }
 
     /// The promise of a reader that is registered before the first byte is written.
-    pub(crate) fn own_reader(&mut self) -> oneshot::Receiver<Reader> {
+    pub(crate) fn own_reader(&mut self) -> oneshot::Receiver<OwnContent> {
         let (sender, receiver) = oneshot::channel();
         self.own_reader = Some(sender);
         receiver
@@ -420,9 +463,18 @@ impl Landing {
             && let Some(reader) = arrival.object.content.reader(0, None)
         {
             // Gone already: the reader is dropped with the message.
-            let _ = own.send(reader);
+            let _ = own.send(OwnContent::Reader(reader));
         }
         self.flight.state.send_replace(FlightState::Arrived(arrival));
+    }
+
+    /// The same for content that lies in slices. Others find it stored: nobody joins this fetch any more.
+    pub(crate) fn arrive_in_slices(&mut self, arrival: Arc<Arrival>, run: Run) {
+        if let Some(own) = self.own_reader.take() {
+            let _ = own.send(OwnContent::Run(run));
+        }
+        self.flight.state.send_replace(FlightState::Arrived(arrival));
+        self.leave_slot();
     }
 
     /// Tells all who wait that nothing comes.

@@ -42,6 +42,7 @@ struct Marks {
 }
 
 /// The groups of one response.
+#[derive(Clone)]
 pub(crate) struct Grouping {
     marks: Arc<GroupMarks>,
     groups: Box<[u128]>,

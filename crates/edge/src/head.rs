@@ -75,6 +75,7 @@ static USUAL: [HeaderName; 48] = [
 const _: () = assert!(USUAL.len() < UNUSUAL as usize);
 
 /// The fields of a stored response.
+#[derive(Clone)]
 pub(crate) struct PackedHead {
     /// For each field the number of its name and the length of its value; then the values.
     packed: Box<[u8]>,

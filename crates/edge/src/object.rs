@@ -92,6 +92,25 @@ impl Object {
         })
     }
 
+    /// The same response with other tags: a new header, so that no older walk vouches for it.
+    pub(crate) fn with_tags(&self, tags: Tags) -> Arc<Self> {
+        Arc::new(Self {
+            url: self.url.clone(),
+            checked: AtomicU64::new(self.birth.born.number()),
+            birth: self.birth.clone(),
+            invalidated: AtomicU64::new(0),
+            grouping: self.grouping.clone(),
+            failed_at_ms: AtomicU64::new(self.failed_at_ms.load(Ordering::Relaxed)),
+            tags,
+            tags_ignored: self.tags_ignored,
+            status: self.status,
+            head: self.head.clone(),
+            freshness: self.freshness,
+            declared_length: self.declared_length,
+            content: Arc::clone(&self.content),
+        })
+    }
+
     /// Holds the object against the ledger. While nothing was purged in its zone this is one atomic load beside the
     /// object's own; otherwise the marks are walked once, and the outcome is kept.
     pub(crate) fn standing(&self, ledger: &Ledger) -> Standing {

@@ -7,9 +7,10 @@ mod head_request;
 mod stale;
 mod upgrade;
 
-use crate::body::Reader;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
-use crate::flight::{Arrival, Boarding, FetchFailure, Joins, Landing, Reading, Sharing, may_share};
+use crate::flight::{
+    Arrival, Boarding, FetchFailure, Flight, Joins, Landing, OwnContent, Reading, Sharing, may_share,
+};
 use crate::forwarded;
 use crate::intake::{CACHE_TAG, strip_tags};
 use crate::interim::{INTERIM_RESPONSES_MAX, InterimQueue, InterimResponse};
@@ -21,11 +22,14 @@ use crate::origin::{
 };
 use crate::outcome::{Outcome, OutcomeKind, ToldBody};
 use crate::respond::{
-    AnswerBody, Forwarded, OwnAnswer, Told, answer, answer_failure, answer_object, answer_refusal,
-    told_arrival,
+    AnswerBody, Composed, Forwarded, OwnAnswer, Told, answer, answer_failure, answer_object, answer_refusal,
+    compose, told_arrival,
 };
 use crate::routes::{Decided, Routed, Routes};
 use crate::shelf::{Found, ObjectKey};
+use crate::slice_admission::FirstPart;
+use crate::slice_run::Run;
+use crate::slices::{SlicedBody, Walk};
 use crate::state::{Counters, State};
 use crate::tier::{self, Asker, Child, Part, TIER_TOKEN};
 use crate::upstream;
@@ -38,7 +42,7 @@ use purge::{UrlError, UrlKey};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, mpsc, oneshot};
 use zone::{HostName, Route, RouteRefusal, Scheme};
 
@@ -111,14 +115,15 @@ type InterimClient = (Version, Option<Arc<InterimQueue>>);
 
 /// What whoever sends a fetch has of it before all others.
 struct Own {
-    reader: oneshot::Receiver<Reader>,
+    reader: oneshot::Receiver<OwnContent>,
     interim: mpsc::Receiver<InterimResponse>,
 }
 
 /// How a pass ended.
-#[expect(clippy::large_enum_variant, reason = "made once for each request, and its answer is only moved on")]
 enum Passed {
     Answered(Response<ToldBody>),
+    /// The answer's content lies in slices: they are yet to be found.
+    InSlices(Box<InSlices>),
     LookAgain,
     /// The same, but only a fetch that is yet to be sent will do.
     WaitForNext,
@@ -182,6 +187,11 @@ impl Proxy {
                 Passed::WaitForNext => joins = Joins::Unsent,
                 Passed::FetchAlone => joins = Joins::Nothing,
                 Passed::PassOn => return Box::pin(self.pass_on(asked, ForwardReason::Bypass)).await,
+                Passed::InSlices(found) => {
+                    if let Passed::Answered(response) = Box::pin(self.serve_slices(&asked, *found)).await {
+                        return response;
+                    }
+                }
             }
         }
         answer_failure(&self.state, is_head, FetchFailure::Abandoned)
@@ -320,18 +330,23 @@ impl Proxy {
             // Nothing will be stored of it, so that the whole need not be fetched for a part, or for a head.
             return Passed::PassOn;
         }
+        let part = if base.is_none() { self.first_part(asked, found.key) } else { None };
+        let job = Job { part, ..self.job(asked, found.key) };
         let (flight, mut before_sent, own) = if joins == Joins::Nothing || unshared {
             let landing = state.flights.alone(asked.url_key, &asked.url, &reading);
-            let (flight, own) = self.send(asked, found.key, landing, base, Some(reading.leased));
+            let (flight, own) = send(job, landing, base, Some(reading.leased));
             (flight, false, Some(own))
         } else {
-            match state.flights.board(asked.url_key, found.key, &asked.url, &reading, &state.ledger, joins) {
+            let seat = part.map_or(found.key, |part| {
+                state.shelf.slice_key(found.key, 0, part.first / state.config.slice_length())
+            });
+            match state.flights.board(asked.url_key, seat, &asked.url, &reading, &state.ledger, joins) {
                 Boarding::Send(landing) => {
-                    let (flight, own) = self.send(asked, found.key, landing, base, Some(reading.leased));
+                    let (flight, own) = send(job, landing, base, Some(reading.leased));
                     (flight, false, Some(own))
                 }
                 Boarding::SendNext(landing) => {
-                    let (flight, own) = self.send(asked, found.key, landing, None, None);
+                    let (flight, own) = send(job, landing, None, None);
                     (flight, true, Some(own))
                 }
                 Boarding::Follow { flight, before_sent } => (flight, before_sent, None),
@@ -348,6 +363,8 @@ impl Proxy {
         }
         let arrival = match arrived {
             Ok(arrival) => arrival,
+            // No part that the cache could use: the client gets what the origin gives it.
+            Err(FetchFailure::PartWrong) => return Passed::PassOn,
             Err(failure) => return Passed::Answered(answer_failure(state, is_head, failure)),
         };
         let collapsed = own.is_none();
@@ -412,7 +429,7 @@ impl Proxy {
         response
     }
 
-    fn judge(&self, asked: &Asked, found: &Found, reading: &Reading, now: std::time::SystemTime) -> Judged {
+    fn judge(&self, asked: &Asked, found: &Found, reading: &Reading, now: SystemTime) -> Judged {
         let state = &self.state;
         let forward =
             |reason, purged_by, base| Judged::Forward(Forwarded { reason, purged_by, fenced: false }, base);
@@ -438,41 +455,6 @@ impl Proxy {
         }
     }
 
-    /// Sends a fetch in a task of its own, so that it goes on when this client leaves. `leased` is `None` for the
-    /// next fetch, which reads for itself.
-    fn send(
-        &self,
-        asked: &Asked,
-        key: ObjectKey,
-        mut landing: Landing,
-        base: Option<Base>,
-        leased: Option<bool>,
-    ) -> (Arc<crate::flight::Flight>, Own) {
-        let (passes, interim) = mpsc::channel(INTERIM_RESPONSES_MAX);
-        let own = Own { reader: landing.own_reader(), interim };
-        let flight = landing.flight();
-        let job = Job {
-            state: Arc::clone(&self.state),
-            client: self.client.clone(),
-            route: asked.routed.route.clone(),
-            policy: Arc::clone(&asked.policy),
-            asked_url: asked.asked_url.clone(),
-            url: asked.url.clone(),
-            url_key: asked.url_key,
-            key,
-            headers: self.headers_of(asked).clone(),
-            interim: Some(passes),
-            group_event: self.state.groups.last(),
-            version: asked.request.version(),
-            client_scheme: asked.scheme,
-        };
-        match leased {
-            Some(leased) => tokio::spawn(job.send(landing, base, leased)),
-            None => tokio::spawn(job.send_next(landing)),
-        };
-        (flight, own)
-    }
-
     /// Whether a follower may share what arrived.
     async fn share(
         &self,
@@ -494,6 +476,10 @@ impl Proxy {
         if !*before_sent && arrival.object.is_outdated() {
             return Err(Passed::WaitForNext);
         }
+        if arrival.object.content.slices().is_some() && !arrival.is_stored {
+            // Its slices are only for whoever sent the fetch.
+            return Err(Passed::LookAgain);
+        }
         let selects = self.find(asked).await;
         if key.is_some_and(|key| key != selects.key) || (key.is_none() && selects.varies) {
             return Err(Passed::LookAgain);
@@ -505,7 +491,7 @@ impl Proxy {
         &self,
         asked: &Asked,
         arrival: &Arrival,
-        own: Option<oneshot::Receiver<Reader>>,
+        own: Option<oneshot::Receiver<OwnContent>>,
         told: Told,
     ) -> Passed {
         let is_own = own.is_some();
@@ -514,16 +500,101 @@ impl Proxy {
             Some(receiver) => receiver.await.ok(),
             None => None,
         };
-        let now = (self.state.clocks.wall)();
-        let policy = &asked.policy;
-        let answered = answer_object(&self.state, &asked.request, policy, &arrival.object, own, told, now);
-        let Some(mut response) = answered else {
-            return Passed::LookAgain;
+        let (reader, run) = match own {
+            Some(OwnContent::Reader(reader)) => (Some(reader), None),
+            Some(OwnContent::Run(run)) => (None, Some(run)),
+            None => (None, None),
         };
-        if is_own {
+        let now = (self.state.clocks.wall)();
+        let mut passed = if arrival.object.content.slices().is_some() {
+            let key = self.find(asked).await.key;
+            let head = Arc::clone(&arrival.object);
+            let in_slices = InSlices { key, head, run, told, told_partly: None, now };
+            Box::pin(self.serve_slices(asked, in_slices)).await
+        } else {
+            match answer_object(
+                &self.state,
+                &asked.request,
+                &asked.policy,
+                &arrival.object,
+                reader,
+                told,
+                now,
+            ) {
+                Some(response) => Passed::Answered(self.for_asker(asked, &arrival.object, response)),
+                None => Passed::LookAgain,
+            }
+        };
+        if is_own && let Passed::Answered(response) = &mut passed {
             response.headers_mut().extend(arrival.unshared.clone());
         }
-        Passed::Answered(self.for_asker(asked, &arrival.object, response))
+        passed
+    }
+
+    /// Answers from a head and its slices.
+    async fn serve_slices(&self, asked: &Asked, found: InSlices) -> Passed {
+        let InSlices { key, head, run, told, told_partly, now } = found;
+        let state = &self.state;
+        let Some(Composed { status, headers, content, .. }) =
+            compose(&asked.request, &asked.policy, &head, now)
+        else {
+            return Passed::LookAgain;
+        };
+        let walk = content.and_then(|(first, end)| Walk::new(self.job(asked, key), &head, first, end, run));
+        let told = match told_partly {
+            Some(told_partly) if !walk.as_ref().is_none_or(Walk::is_all_stored) => {
+                if httpcache::is_only_if_cached(asked.request.headers()) {
+                    return Passed::Answered(answer_only_if_cached(state, false));
+                }
+                told_partly
+            }
+            Some(_) => {
+                Counters::count(&state.counters.hits);
+                told
+            }
+            None => told,
+        };
+        let body = match walk {
+            None => Ok(AnswerBody::Empty),
+            Some(walk) => SlicedBody::begin(walk).await.map(|body| AnswerBody::Slices(Box::new(body))),
+        };
+        match body {
+            Ok(body) => {
+                let response = answer(state, status, headers, body, told);
+                Passed::Answered(self.for_asker(asked, &head, response))
+            }
+            // The head is gone with that.
+            Err(FetchFailure::PartChanged | FetchFailure::PartWrong) => Passed::LookAgain,
+            Err(failure) => Passed::Answered(answer_failure(state, false, failure)),
+        }
+    }
+
+    /// The slices to ask for first, if a part is asked for of what nothing is known of: not if the whole is on its way.
+    fn first_part(&self, asked: &Asked, key: ObjectKey) -> Option<FirstPart> {
+        if asked.request.method() != Method::GET || self.state.flights.is_under_way(key) {
+            return None;
+        }
+        let range = httpcache::parse_range(asked.request.headers())?;
+        Some(FirstPart::of(range, self.state.config.slice_length()))
+    }
+
+    fn job(&self, asked: &Asked, key: ObjectKey) -> Job {
+        Job {
+            state: Arc::clone(&self.state),
+            client: self.client.clone(),
+            route: asked.routed.route.clone(),
+            policy: Arc::clone(&asked.policy),
+            asked_url: asked.asked_url.clone(),
+            url: asked.url.clone(),
+            url_key: asked.url_key,
+            key,
+            headers: self.headers_of(asked).clone(),
+            version: asked.request.version(),
+            client_scheme: asked.scheme,
+            interim: None,
+            group_event: self.state.groups.last(),
+            part: None,
+        }
     }
 
     /// Passes a request on that the cache has no part in, body and all.
@@ -534,7 +605,10 @@ impl Proxy {
         if asked.request.body().size_hint().lower() > body_max {
             return body_too_large(state, body_max);
         }
-        let Ok(_permit) = state.fetches.try_acquire() else {
+        // A read of what the cache has no part in counts as any other read of a fenced edge.
+        let is_fenced = reason == ForwardReason::Bypass && !state.lease.holds((state.clocks.boot)());
+        let ceiling = if is_fenced { &state.fenced_fetches } else { &state.fetches };
+        let Ok(_permit) = ceiling.try_acquire() else {
             return answer_failure(state, method == Method::HEAD, FetchFailure::TooManyFetches);
         };
         let headers = self.passed_on_headers(&asked);
@@ -687,6 +761,32 @@ impl Uploading {
         while tokio::time::timeout(wait_max, self.progress.notified()).await.is_ok() {}
         FetchFailure::TimedOut
     }
+}
+
+/// Sends a fetch in a task of its own, so that it goes on when this client leaves. `leased` is `None` for the next fetch,
+/// which reads for itself.
+fn send(mut job: Job, mut landing: Landing, base: Option<Base>, leased: Option<bool>) -> (Arc<Flight>, Own) {
+    let (passes, interim) = mpsc::channel(INTERIM_RESPONSES_MAX);
+    job.interim = Some(passes);
+    let own = Own { reader: landing.own_reader(), interim };
+    let flight = landing.flight();
+    match leased {
+        Some(leased) => tokio::spawn(job.send(landing, base, leased)),
+        None => tokio::spawn(job.send_next(landing)),
+    };
+    (flight, own)
+}
+
+/// What is found of a response whose content lies in slices.
+struct InSlices {
+    key: ObjectKey,
+    head: Arc<Object>,
+    /// Those that this request's own fetch brings.
+    run: Option<Run>,
+    told: Told,
+    /// What to tell instead if some of them are missing: of a head that was stored.
+    told_partly: Option<Told>,
+    now: SystemTime,
 }
 
 enum Judged {

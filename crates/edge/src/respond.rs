@@ -6,6 +6,7 @@ use crate::head::ValueRoom;
 use crate::object::Object;
 use crate::origin::ResponseBody;
 use crate::outcome::{Outcome, OutcomeKind, ToldBody};
+use crate::slices::SlicedBody;
 use crate::state::State;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -32,6 +33,7 @@ pub(crate) enum AnswerBody {
     Empty,
     Own(Option<Bytes>),
     Content(Reader),
+    Slices(Box<SlicedBody>),
     PassedOn(Box<ResponseBody>),
 }
 
@@ -60,6 +62,7 @@ impl Body for AnswerBody {
                 let read = ready!(Pin::new(reader).poll_frame(cx));
                 Poll::Ready(read.map(|frame| frame.map_err(AnswerError::from)))
             }
+            Self::Slices(slices) => slices.poll_next(cx),
             Self::PassedOn(body) => {
                 let read = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(read.map(|frame| frame.map_err(AnswerError::from)))
@@ -72,6 +75,7 @@ impl Body for AnswerBody {
             Self::Empty => true,
             Self::Own(text) => text.is_none(),
             Self::Content(reader) => reader.is_end_stream(),
+            Self::Slices(slices) => slices.left() == 0,
             Self::PassedOn(body) => body.is_end_stream(),
         }
     }
@@ -81,6 +85,7 @@ impl Body for AnswerBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Self::Content(reader) => reader.size_hint(),
+            Self::Slices(slices) => SizeHint::with_exact(slices.left()),
             Self::PassedOn(body) => body.size_hint(),
         }
     }
@@ -121,7 +126,11 @@ pub(crate) fn told_arrival(
     now: SystemTime,
 ) -> Told {
     let (forward_status, eo, kind) = match arrival.source {
-        ArrivalSource::Origin => (Some(arrival.object.status), "MISS", OutcomeKind::Miss),
+        ArrivalSource::Origin => {
+            let slices = arrival.object.content.slices();
+            let status = slices.map_or(arrival.object.status, |slices| slices.brought_by);
+            (Some(status), "MISS", OutcomeKind::Miss)
+        }
         ArrivalSource::Validated => (Some(StatusCode::NOT_MODIFIED), "RefreshHit", OutcomeKind::Revalidated),
         ArrivalSource::Stored => (None, "HIT", OutcomeKind::Hit),
     };
@@ -162,18 +171,25 @@ fn detail(forwarded: Forwarded, seen: PurgeSeq, tags_ignored: usize) -> String {
     detail
 }
 
-/// Answers with an object: the client's conditions and range are weighed against it here, and `policy` may say what the
-/// client is told of its lifetime. `own` is the reader of
-/// whoever sent the fetch. `None` when the content's front is gone and the request must look again.
-pub(crate) fn answer_object<B>(
-    state: &State,
+/// The head of an answer from an object.
+pub(crate) struct Composed {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Which bytes of the object's content follow, from the first to before the last (`None`: to the end), if any do.
+    pub(crate) content: Option<(u64, Option<u64>)>,
+    /// Room for the values that the edge adds.
+    pub(crate) room: ValueRoom,
+}
+
+/// Weighs the client's conditions and range against an object. `policy` may say what the client is told of its lifetime. `None` only for an object whose times no field can hold.
+pub(crate) fn compose<B>(
     request: &Request<B>,
     policy: &Policy,
     object: &Object,
-    own: Option<Reader>,
-    told: Told,
     now: SystemTime,
-) -> Option<Response<ToldBody>> {
+) -> Option<Composed> {
+    let without_content =
+        |status, headers| Some(Composed { status, headers, content: None, room: ValueRoom::new() });
     let (mut stored, mut room) = object.head.unpack_with_room();
     if !stored.contains_key(header::DATE) {
         let date = httpdate::fmt_http_date(object.freshness.response_time);
@@ -181,7 +197,6 @@ pub(crate) fn answer_object<B>(
     }
     let age = room.number(httpcache::age_secs(object.freshness.age(now)));
     stored.insert(header::AGE, age.clone());
-    let is_head = request.method() == Method::HEAD;
     if object.status == StatusCode::OK {
         match httpcache::evaluate(request.method(), request.headers(), &stored) {
             Precondition::Proceed => {}
@@ -189,11 +204,10 @@ pub(crate) fn answer_object<B>(
                 let mut headers = httpcache::not_modified_headers(&stored);
                 headers.insert(header::AGE, age);
                 httpcache::set_client_lifetime(&mut headers, policy);
-                return Some(answer(state, StatusCode::NOT_MODIFIED, headers, AnswerBody::Empty, told));
+                return without_content(StatusCode::NOT_MODIFIED, headers);
             }
             Precondition::PreconditionFailed => {
-                let body = AnswerBody::Own(None);
-                return Some(answer(state, StatusCode::PRECONDITION_FAILED, HeaderMap::new(), body, told));
+                return without_content(StatusCode::PRECONDITION_FAILED, HeaderMap::new());
             }
         }
         stored.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -209,15 +223,8 @@ pub(crate) fn answer_object<B>(
             (StatusCode::PARTIAL_CONTENT, Some((first, last + 1)))
         }
         Resolved::Unsatisfiable => {
-            stored = HeaderMap::new();
-            stored.insert(header::CONTENT_RANGE, httpcache::content_range_unsatisfied(length?));
-            return Some(answer(
-                state,
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                stored,
-                AnswerBody::Own(None),
-                told,
-            ));
+            let field = (header::CONTENT_RANGE, httpcache::content_range_unsatisfied(length?));
+            return without_content(StatusCode::RANGE_NOT_SATISFIABLE, HeaderMap::from_iter([field]));
         }
     };
     if let Some(length) = part.map(|(first, end)| end - first).or(length)
@@ -225,21 +232,43 @@ pub(crate) fn answer_object<B>(
     {
         stored.insert(header::CONTENT_LENGTH, room.number(length));
     }
-    if is_head || is_bodiless(status) {
-        return Some(answer(state, status, stored, AnswerBody::Empty, told));
-    }
-    let reader = match (own, part) {
-        (Some(mut own), part) => {
-            if let Some((first, end)) = part {
+    let has_content = request.method() != Method::HEAD && !is_bodiless(status);
+    let content = has_content.then(|| part.map_or((0, None), |(first, end)| (first, Some(end))));
+    Some(Composed { status, headers: stored, content, room })
+}
+
+/// Answers with an object: the client's conditions and range are weighed against it here. `own` is the reader of
+/// whoever sent the fetch. `None` when the content's front is gone and the request must look again.
+pub(crate) fn answer_object<B>(
+    state: &State,
+    request: &Request<B>,
+    policy: &Policy,
+    object: &Object,
+    own: Option<Reader>,
+    told: Told,
+    now: SystemTime,
+) -> Option<Response<ToldBody>> {
+    let Composed { status, headers, content, room } = compose(request, policy, object, now)?;
+    let body = match (content, own) {
+        (None, _) => AnswerBody::Empty,
+        (Some((first, end)), Some(mut own)) => {
+            if let Some(end) = end {
                 own.narrow(first, end);
             }
-            own
+            AnswerBody::Content(own)
         }
-        (None, part) => {
-            object.content.reader(part.map_or(0, |(first, _)| first), part.map(|(_, end)| end))?
-        }
+        (Some((first, end)), None) => AnswerBody::Content(object.content.reader(first, end)?),
     };
-    Some(answer_in(room, state, status, stored, AnswerBody::Content(reader), told))
+    Some(answer_in(room, state, status, headers, body, told))
+}
+
+/// Tells of an answer some of whose slices are not stored.
+pub(crate) fn told_partly(state: &State, head: &Object, seen: PurgeSeq, now: SystemTime) -> Told {
+    let status = CacheStatus::forwarded(&state.config.name, ForwardReason::Partial)
+        .ttl_secs(head.freshness.ttl_secs(now))
+        .detail(&format!("seq={seen}"));
+    let outcome = Outcome { seen, ..Outcome::new(OutcomeKind::Miss, ForwardReason::Partial.token()) };
+    Told { status, eo: "MISS", outcome }
 }
 
 fn is_bodiless(status: StatusCode) -> bool {
@@ -344,6 +373,9 @@ pub(crate) fn answer_failure(state: &State, is_head: bool, failure: FetchFailure
         | FetchFailure::HeadTooLarge
         | FetchFailure::Truncated
         | FetchFailure::ParentRefused
+        | FetchFailure::PartChanged
+        | FetchFailure::PartWrong
+        | FetchFailure::PartRefused
         | FetchFailure::Abandoned => StatusCode::BAD_GATEWAY,
         FetchFailure::ConnectTimedOut
         | FetchFailure::TlsTimedOut

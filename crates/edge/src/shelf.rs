@@ -167,6 +167,38 @@ impl Shelf {
         ObjectKey(hasher.finish128().as_u128())
     }
 
+    /// Where a slice of the response under `head_key` belongs. Generation 0 is no response's: under it those wait who ask
+    /// for a part of what is not known yet.
+    pub(crate) fn slice_key(&self, head_key: ObjectKey, generation: u64, index: u64) -> ObjectKey {
+        let mut hasher = self.hasher;
+        hasher.write_u8(2);
+        hasher.write_u128(head_key.0);
+        hasher.write_u64(generation);
+        hasher.write_u64(index);
+        ObjectKey(hasher.finish128().as_u128())
+    }
+
+    /// Whether an object is stored there. Says nothing about whether it may be used, and is no use of it.
+    pub(crate) fn holds(&self, key: ObjectKey) -> bool {
+        matches!(self.cache.peek(&key), Some(Entry::Object(_)))
+    }
+
+    /// The object that is stored there, without the use of it being noted.
+    pub(crate) fn peek(&self, key: ObjectKey) -> Option<Arc<Object>> {
+        match self.cache.peek(&key) {
+            Some(Entry::Object(object)) => Some(object),
+            Some(Entry::Varies(..) | Entry::Unshared(_)) | None => None,
+        }
+    }
+
+    /// The object at a key that is known, of this URL.
+    pub(crate) async fn at(&self, key: ObjectKey, url: &UrlKey) -> Option<Arc<Object>> {
+        match self.cache.get(&key) {
+            Some(Entry::Object(object)) if object.url == *url => Some(object),
+            Some(_) | None => None,
+        }
+    }
+
     /// Finds what a request selects. `url` guards against two URLs with one key; `parts` are the fields in the key;
     /// `request`, the request's fields, is only called where responses vary or there are such parts.
     pub(crate) async fn find<'a>(

@@ -41,12 +41,12 @@ pub(crate) async fn sweep(state: &State) -> u64 {
         if index % OBJECTS_PER_TURN == OBJECTS_PER_TURN - 1 {
             tokio::task::yield_now().await;
         }
-        match object.sweep(&state.ledger, swept_to) {
-            Standing::Clear | Standing::Invalidated(_) => {}
-            Standing::Deleted(_) | Standing::BeyondHorizon => {
-                state.shelf.remove_object(key, &object);
-                removed += 1;
-            }
+        let standing = object.sweep(&state.ledger, swept_to);
+        // A slice whose head is gone can't be read any more: a purge by a tag that only the head had has deleted it, too.
+        let is_lost = object.content.slice_of().is_some_and(|of| of.stored_head(state).is_none());
+        if is_lost || matches!(standing, Standing::Deleted(_) | Standing::BeyondHorizon) {
+            state.shelf.remove_object(key, &object);
+            removed += 1;
         }
     }
     let mut waited = Duration::ZERO;

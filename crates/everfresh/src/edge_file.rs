@@ -92,9 +92,12 @@ struct RawTls {
 struct RawCache {
     /// How much memory cached content may take. 1 MiB to 64 TiB. Flag `--memory`. Default `"256MiB"`.
     memory: Option<Size<u64>>,
-    /// The largest content that is stored; larger content is passed on. At most `memory`. Flag `--object-max`. Default
-    /// `"32MiB"`, or `memory` where that is less.
+    /// The largest content that is stored as one. Larger content is stored in slices if it has a length and a strong
+    /// validator, and else passed on. At most `memory`. Flag `--object-max`. Default `"32MiB"`, or `memory` where that is
+    /// less.
     object_max: Option<Size<u64>>,
+    /// How long the slices of larger content are; `object_max` where that is less. 4 KiB to 1 GiB. Default `"1MiB"`.
+    slice: Option<Size<u64>>,
     /// How often the cache is swept of what purges matched. 10 ms to 1 hour. Default `"10s"`.
     sweep_interval: Option<Time>,
     /// What to do with responses that set cookies: `"dont-store"`; `"store-without"` stores them without their cookies,
@@ -376,6 +379,7 @@ impl RawEdge {
         reading.take("tiers.wait", self.tiers.wait, &mut config.tier_wait);
         reading.take("workers", self.workers, &mut config.workers);
         reading.take_optional("cache.object_max", self.cache.object_max, &mut file.object_max);
+        reading.take("cache.slice", self.cache.slice, &mut config.slice_bytes);
         reading.take("cache.memory", self.cache.memory, &mut config.memory_bytes);
         reading.take("cache.sweep_interval", self.cache.sweep_interval, &mut config.sweep_interval);
         let policy = &mut config.policy;

@@ -78,7 +78,9 @@ impl Proxy {
         headers: &HeaderMap,
         request_time: SystemTime,
     ) -> Update {
-        let Some(length) = object.content.whole().map(|pieces| pieces.length()) else { return Update::None };
+        let length = object.content.whole().map(|pieces| pieces.length());
+        let in_slices = object.content.slices().map(|slices| slices.length);
+        let Some(length) = length.or(in_slices) else { return Update::None };
         let stored = object.head.unpack();
         let mut fields = match httpcache::update_by_head(object.status, &stored, length, status, headers) {
             HeadUpdate::Nothing => return Update::None,

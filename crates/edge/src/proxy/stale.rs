@@ -4,12 +4,12 @@
 //! a fresh one, so that it holds against purges and leases as a hit does. An answer that is decided on only after a fetch
 //! failed reads all of them again: what was found before may be purged by then, or the lease gone.
 
-use super::{Asked, Passed, Proxy};
+use super::{Asked, InSlices, Passed, Proxy, send};
 use crate::fetch::Base;
 use crate::flight::Reading;
 use crate::object::{Object, Standing};
 use crate::outcome::{Outcome, OutcomeKind, ToldBody};
-use crate::respond::{Forwarded, Told, answer_object, told_hit};
+use crate::respond::{Forwarded, Told, answer_object, told_hit, told_partly};
 use crate::shelf::ObjectKey;
 use crate::state::Counters;
 use http::{Response, StatusCode};
@@ -65,10 +65,10 @@ impl Proxy {
                     self.revalidate(asked, key, object, reading, now);
                 }
                 let told = told_hit(&self.state, object, reading.seen, now);
-                return Ok(self.answer_stored(asked, object, told, now));
+                return Ok(self.answer_stored(asked, key, object, reading.seen, told, now));
             }
             Acceptance::Stale => {
-                return Ok(self.answer_stale(asked, object, reading.seen, now, Leave::Asked));
+                return Ok(self.answer_stale(asked, key, object, reading.seen, now, Leave::Asked));
             }
             Acceptance::Refused if freshness.is_fresh(now) => return Err(ForwardReason::Request),
             // Whoever asks for anything special is not given what is stale by another's leave.
@@ -84,7 +84,7 @@ impl Proxy {
             return Err(ForwardReason::Stale);
         };
         self.revalidate(asked, key, object, reading, now);
-        Ok(self.answer_stale(asked, object, reading.seen, now, leave))
+        Ok(self.answer_stale(asked, key, object, reading.seen, now, leave))
     }
 
     /// Answers with what is stored instead of an error of the origin's or of the way there. `status` is the origin's.
@@ -114,7 +114,22 @@ impl Proxy {
             told.ttl_secs(object.freshness.ttl_secs(now)).detail(&detail(reading.seen, Leave::OnError));
         let outcome = outcome(reading.seen, Leave::OnError);
         let told = Told { status: told, eo: "HIT", outcome };
-        let response = answer_object(state, &asked.request, &asked.policy, &object, None, told, now)?;
+        let response = if object.content.slices().is_some() {
+            let in_slices = InSlices {
+                key: found.key,
+                head: Arc::clone(&object),
+                run: None,
+                told,
+                told_partly: None,
+                now,
+            };
+            match self.serve_slices(asked, in_slices).await {
+                Passed::Answered(response) if response.status() != StatusCode::BAD_GATEWAY => response,
+                _ => return None,
+            }
+        } else {
+            answer_object(state, &asked.request, &asked.policy, &object, None, told, now)?
+        };
         Counters::count(&state.counters.stale);
         Some(self.for_asker(asked, &object, response))
     }
@@ -127,7 +142,20 @@ impl Proxy {
         }
     }
 
-    fn answer_stored(&self, asked: &Asked, object: &Object, told: Told, now: SystemTime) -> Passed {
+    fn answer_stored(
+        &self,
+        asked: &Asked,
+        key: ObjectKey,
+        object: &Arc<Object>,
+        seen: PurgeSeq,
+        told: Told,
+        now: SystemTime,
+    ) -> Passed {
+        if object.content.slices().is_some() {
+            let told_partly = Some(told_partly(&self.state, object, seen, now));
+            let head = Arc::clone(object);
+            return Passed::InSlices(Box::new(InSlices { key, head, run: None, told, told_partly, now }));
+        }
         match answer_object(&self.state, &asked.request, &asked.policy, object, None, told, now) {
             Some(response) => {
                 Counters::count(&self.state.counters.hits);
@@ -140,7 +168,8 @@ impl Proxy {
     fn answer_stale(
         &self,
         asked: &Asked,
-        object: &Object,
+        key: ObjectKey,
+        object: &Arc<Object>,
         seen: PurgeSeq,
         now: SystemTime,
         leave: Leave,
@@ -149,8 +178,8 @@ impl Proxy {
             .ttl_secs(object.freshness.ttl_secs(now))
             .detail(&detail(seen, leave));
         let told = Told { status, eo: "HIT", outcome: outcome(seen, leave) };
-        let answered = self.answer_stored(asked, object, told, now);
-        if matches!(answered, Passed::Answered(_)) {
+        let answered = self.answer_stored(asked, key, object, seen, told, now);
+        if matches!(answered, Passed::Answered(_) | Passed::InSlices(_)) {
             Counters::count(&self.state.counters.stale);
         }
         answered
@@ -172,7 +201,7 @@ impl Proxy {
         if let Some(landing) = landing {
             Counters::count(&self.state.counters.background_fetches);
             let base = Base { key, object: Arc::clone(object) };
-            self.send(asked, key, landing, Some(base), Some(reading.leased));
+            send(self.job(asked, key), landing, Some(base), Some(reading.leased));
         }
     }
 }

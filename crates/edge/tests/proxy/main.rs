@@ -22,6 +22,7 @@ mod prefetching;
 mod promise;
 mod purging;
 mod settings;
+mod slicing;
 mod stale;
 mod storing;
 mod tiers;

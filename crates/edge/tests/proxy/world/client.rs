@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// A connection to the edge.
@@ -68,6 +68,13 @@ impl Client {
     pub(crate) async fn connect_from(address: [u8; 4], edge: SocketAddr) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind((address, 0).into()).unwrap();
+        Self { stream: socket.connect(edge).await.unwrap(), unread: Vec::new() }
+    }
+
+    /// The same with little room for what is not read yet.
+    pub(crate) async fn connect_narrowly(edge: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
         Self { stream: socket.connect(edge).await.unwrap(), unread: Vec::new() }
     }
 
