@@ -100,6 +100,18 @@ impl Content {
         self.slice_of
     }
 
+    /// Content that is all there. Its pieces share one allocation.
+    pub(crate) fn of_whole(mut bytes: Bytes) -> Arc<Self> {
+        let length = bytes.len() as u64;
+        let mut pieces = Vec::with_capacity(bytes.len().div_ceil(PIECE_BYTES));
+        while !bytes.is_empty() {
+            pieces.push(bytes.split_to(bytes.len().min(PIECE_BYTES)));
+        }
+        let content = Self::default();
+        let _ = content.whole.set(Pieces { pieces: pieces.into(), length });
+        Arc::new(content)
+    }
+
     /// The pieces, once the content is whole.
     pub(crate) fn whole(&self) -> Option<&Pieces> {
         self.whole.get()
@@ -138,6 +150,11 @@ impl Pieces {
     /// How long the content is, in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
+    }
+
+    /// The pieces, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.iter()
     }
 
     fn read(&self, position: u64, end: u64) -> Option<Bytes> {

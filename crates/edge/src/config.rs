@@ -15,6 +15,9 @@ use std::time::Duration;
 /// The longest that a child's request may wait for entries.
 const TIER_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// The smallest disk tier, in bytes.
+const DISK_BYTES_MIN: u64 = 1 << 20;
+
 /// The settings of one edge. [`EdgeConfig::new`] gives the defaults.
 #[derive(Clone, Debug)]
 pub struct EdgeConfig {
@@ -33,6 +36,8 @@ pub struct EdgeConfig {
     pub workers: usize,
     /// How many bytes the memory store holds at most.
     pub memory_bytes: u64,
+    /// Where stored content outlives memory and the process; `None` keeps it in memory only.
+    pub disk: Option<DiskConfig>,
     /// The largest content that is stored as one, in bytes. Larger content is stored in slices if it has a length and a
     /// strong validator, and else passed on.
     pub object_bytes_max: u64,
@@ -128,6 +133,16 @@ pub struct TagHeaders {
     pub to_clients: bool,
 }
 
+/// Where an edge keeps content on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// The directory, made if it is not there. No two edges share one.
+    pub directory: PathBuf,
+    /// How many bytes its files take at most, each rounded up to 4 KiB. In memory each takes 150 to 300 bytes, its URL and
+    /// its tags.
+    pub bytes: u64,
+}
+
 /// Why settings can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EdgeConfigError {
@@ -167,6 +182,7 @@ impl EdgeConfig {
             hand_over: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: 256 << 20,
+            disk: None,
             object_bytes_max: 32 << 20,
             slice_bytes: 1 << 20,
             request_body_bytes_max: 1 << 30,
@@ -229,6 +245,12 @@ impl EdgeConfig {
         let ranges = [
             ("workers", count(self.workers), 1, 256),
             ("cache.memory, in bytes,", self.memory_bytes, 1 << 20, 1 << 46),
+            (
+                "cache.disk_size, in bytes,",
+                self.disk.as_ref().map_or(DISK_BYTES_MIN, |disk| disk.bytes),
+                DISK_BYTES_MIN,
+                1 << 46,
+            ),
             ("cache.object_max, in bytes,", self.object_bytes_max, 1, self.memory_bytes.max(1)),
             ("cache.slice, in bytes,", self.slice_bytes, 4096, 1 << 30),
             ("cache.sweep_interval, in milliseconds,", millis(self.sweep_interval), 10, HOUR_MILLIS),
@@ -321,6 +343,10 @@ mod tests {
         let bad = EdgeConfig { head_timeout: Duration::from_secs(56), ..good.clone() };
         let text = "origins.connect_timeout, tls_timeout and head_timeout together, in milliseconds, is 66000; it must be \
                     from 1 to 60000";
+        assert_eq!(bad.check().unwrap_err().to_string(), text);
+        let disk = Some(DiskConfig { directory: "cache".into(), bytes: 1000 });
+        let bad = EdgeConfig { disk, ..good.clone() };
+        let text = "cache.disk_size, in bytes, is 1000; it must be from 1048576 to 70368744177664";
         assert_eq!(bad.check().unwrap_err().to_string(), text);
         let bad = EdgeConfig { object_bytes_max: good.memory_bytes + 1, workers: 0, ..good };
         let texts: Vec<String> = bad.errors().iter().map(EdgeConfigError::to_string).collect();

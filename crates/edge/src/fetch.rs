@@ -7,7 +7,7 @@ use crate::intake::{TagsRead, read_tags, strip_tags, take_unshared, take_unshare
 use crate::interim::InterimResponse;
 use crate::object::{Birth, NewObject, Object, Standing};
 use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody};
-use crate::shelf::{ObjectKey, Selector};
+use crate::shelf::{ObjectKey, Renewal, Selector};
 use crate::slice_admission::{AdmittedSlices, Covered, FirstPart, InSlices};
 use crate::state::{Counters, State};
 use crate::tier::Child;
@@ -169,7 +169,7 @@ impl Job {
             return Ok(Some(self.admit_response(landing, response, request_time, held)?));
         }
         if httpcache::names_validator(&stored, response.headers()) {
-            self.admit_validation(landing, &base, &stored, response.headers(), request_time);
+            self.admit_validation(landing, &base, &stored, response.headers(), request_time).await;
             return Ok(None);
         }
         // A 304 about something else than what is stored says nothing about it (RFC 9111 §4.3.4).
@@ -344,7 +344,7 @@ impl Job {
     }
 
     /// Admission of a 304: the same bytes with the fetch's born, unless that is lower; tags are added, never taken.
-    fn admit_validation(
+    async fn admit_validation(
         &self,
         landing: &mut Landing,
         base: &Base,
@@ -380,11 +380,14 @@ impl Job {
             content: Arc::clone(&base.object.content),
         });
         let keep = storable && is_kept(object.standing(&self.state.ledger));
-        landing.store(base.key, |allowed| {
+        let renewal = landing.store(base.key, |allowed| {
             let renewed = (allowed && keep).then(|| Arc::clone(&object));
-            self.state.shelf.renew(base.key, &base.object, renewed);
+            self.state.shelf.renew(base.key, &base.object, renewed)
         });
-        let is_stored = keep;
+        if renewal == Renewal::DroppedFromDisk {
+            self.state.shelf.settle(base.key).await;
+        }
+        let is_stored = keep && renewal == Renewal::Renewed;
         let sharing = match storable {
             false => Sharing::Nobody,
             true if object.freshness.is_fresh(now) => Sharing::Everyone(base.key),

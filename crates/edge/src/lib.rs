@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod configuration;
 mod counter;
+mod disk;
 mod fetch;
 mod flight;
 mod follow;
@@ -47,8 +48,11 @@ mod variants;
 pub use access_log::{AccessLogConfig, AccessLogFormat};
 pub use admin::{AdminConfig, LogLevel, SetLogLevel};
 pub use clock::Clocks;
-pub use config::{EdgeConfig, EdgeConfigError, TagHeaders};
+pub use config::{DiskConfig, EdgeConfig, EdgeConfigError, TagHeaders};
 pub use counter::{Counter, NamedCounters, Times};
+pub use disk::{
+    DirectoryError, DirectoryListing, DiskCounts, DiskError, DiskUsage, StoredFile, list_directory,
+};
 pub use forwarded::ForwardedFields;
 pub use httpcache::{OtherStatuses, Policy, SetCookie, Storing, WithoutFreshness};
 pub use listen::{

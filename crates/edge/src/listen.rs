@@ -20,8 +20,9 @@ mod stall;
 use crate::access_log::AccessLog;
 use crate::clock::Clocks;
 use crate::config::{EdgeConfig, EdgeConfigError};
+use crate::disk::{DiskCounts, DiskError, DiskUsage};
 use crate::origin::{OriginClient, OriginTls, OriginTlsError};
-use crate::state::{Counters, NoRandomness, State};
+use crate::state::{Counters, State};
 use crate::{admin, follow, prefetch, sweep};
 use certificates::Tls;
 use clients::Clients;
@@ -89,9 +90,9 @@ pub enum StartError {
     /// No thread could be started.
     #[error("no thread for the edge")]
     Thread(#[source] std::io::Error),
-    /// The system gives no random numbers.
+    /// What the edge keeps on disk can't be used, or the system gives no random numbers.
     #[error(transparent)]
-    Random(#[from] NoRandomness),
+    Disk(#[from] DiskError),
 }
 
 /// A running edge. Dropped, it is told to end; [`EdgeHandle::stop`] also waits.
@@ -104,6 +105,8 @@ pub struct EdgeHandle {
     open: watch::Receiver<bool>,
     handed_over: watch::Receiver<bool>,
     threads: Vec<JoinHandle<()>>,
+    /// The thread that changes the disk ends last.
+    disk_thread: Option<JoinHandle<()>>,
     admin: Option<Admin>,
 }
 
@@ -134,7 +137,9 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     };
     let sockets = sockets::spread(sockets, config.workers);
     let access_log = open_access_log(&config)?;
-    let state = Arc::new(State::new(config, clocks, access_log)?);
+    // Before there are runtimes: a caller's own runtime would not let them go if this fails.
+    let (state, keeper) = State::new(config, clocks, access_log)?;
+    let state = Arc::new(state);
     let (shutdown, down) = watch::channel(false);
     let (opening, open) = watch::channel(handed.is_none());
     let (passed_on, handed_over) = watch::channel(false);
@@ -165,6 +170,10 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
         }
     };
     threads.push(thread("edge-prefetch".into(), move || runtime_of_prefetch.block_on(fetch_ahead))?);
+    let disk_thread = match keeper {
+        Some(keeper) => Some(thread("edge-disk".into(), move || keeper.run())?),
+        None => None,
+    };
     let (following, watched, runtime_of_follow) = (Arc::clone(&state), tls.clone(), runtime()?);
     let follow = async move {
         let sweeping = tokio::spawn(sweep::run(Arc::clone(&following)));
@@ -192,7 +201,7 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     }
     let Addresses { plain, tls: encrypted } = addresses;
     info!(name = state.config.name, address = %plain, tls = ?encrypted, "edge started");
-    Ok(EdgeHandle { addresses, state, tls, shutdown, open, handed_over, threads, admin })
+    Ok(EdgeHandle { addresses, state, tls, shutdown, open, handed_over, threads, disk_thread, admin })
 }
 
 /// An edge between the one before and the one after it.
@@ -370,6 +379,17 @@ impl EdgeHandle {
         (self.state.ledger.mark_count(), self.state.ledger.memory_bytes())
     }
 
+    /// How the disk tier stands, and what it has counted; `None` without one.
+    pub fn disk(&self) -> Option<(DiskUsage, &DiskCounts)> {
+        self.state.shelf.disk().map(|disk| (disk.usage(), disk.counts()))
+    }
+
+    fn stop_disk(&self) {
+        if let Some(disk) = self.state.shelf.disk() {
+            disk.stop();
+        }
+    }
+
     /// A question that can be asked of the edge from elsewhere: whether it holds a lease, and the configuration of
     /// this version or a newer one. The first configuration ever has version 1.
     pub fn readiness(&self, version: u64) -> impl Fn() -> bool + Send + Sync + 'static {
@@ -398,6 +418,10 @@ impl EdgeHandle {
                 warn!("a worker ended by a panic");
             }
         }
+        self.stop_disk();
+        if self.disk_thread.take().is_some_and(|thread| thread.join().is_err()) {
+            warn!("the disk's thread ended by a panic");
+        }
         if let Some(admin) = self.admin.take() {
             admin.end.send_replace(true);
             if admin.thread.join().is_err() {
@@ -414,5 +438,6 @@ impl EdgeHandle {
 impl Drop for EdgeHandle {
     fn drop(&mut self) {
         self.shut_down();
+        self.stop_disk();
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Object {
     grouping: Option<Box<Grouping>>,
     /// When a fetch that asked about it last failed, in milliseconds since 1970; 0 is never.
     failed_at_ms: AtomicU64,
+    /// Where it is beside memory: one of [`place`], or the serial of its file.
+    pub(crate) place: AtomicU64,
     pub(crate) tags: Tags,
     /// How many tags of its responses can't count. With any, nobody can tell which purges match: all in its zone do.
     pub(crate) tags_ignored: usize,
@@ -44,6 +46,18 @@ pub(crate) struct Object {
     /// The length that the origin declared, if it did.
     pub(crate) declared_length: Option<u64>,
     pub(crate) content: Arc<Content>,
+}
+
+/// Where an object is beside memory. Any other number is the serial of its file.
+pub(crate) mod place {
+    /// Nowhere.
+    pub(crate) const MEMORY: u64 = 0;
+    /// On its way to the disk.
+    pub(crate) const QUEUED: u64 = 1;
+    /// Nowhere, and it will not go to the disk.
+    pub(crate) const REFUSED: u64 = 2;
+    /// The first serial there is.
+    pub(crate) const FIRST_SERIAL: u64 = 16;
 }
 
 /// What purges leave of an object.
@@ -73,15 +87,60 @@ pub(crate) struct NewObject {
     pub(crate) content: Arc<Content>,
 }
 
+/// Holds a header against the ledger. While nothing was purged in its zone this is one atomic load beside the header's
+/// own; otherwise the marks are walked once, and the outcome is kept.
+pub(crate) fn hold(
+    ledger: &Ledger,
+    subject: Subject<'_>,
+    born: PurgeSeq,
+    checked: &AtomicU64,
+    invalidated: &AtomicU64,
+) -> Standing {
+    let walked_to = PurgeSeq::new(checked.load(Ordering::Acquire));
+    if !subject.clock.has_nothing_after(walked_to) {
+        let judgement = ledger.judge(subject, born, walked_to);
+        match judgement.verdict {
+            Verdict::Deleted(seq) => return Standing::Deleted(seq),
+            Verdict::BeyondHorizon => return Standing::BeyondHorizon,
+            Verdict::Invalidated(seq) => {
+                // The outcome first: whoever reads the higher `checked` reads it too.
+                invalidated.fetch_max(seq.number(), Ordering::AcqRel);
+                checked.fetch_max(judgement.walked_at.number(), Ordering::AcqRel);
+            }
+            Verdict::Clear => {
+                checked.fetch_max(judgement.walked_at.number(), Ordering::AcqRel);
+            }
+        }
+    }
+    match invalidated.load(Ordering::Acquire) {
+        0 => Standing::Clear,
+        seq => Standing::Invalidated(PurgeSeq::new(seq)),
+    }
+}
+
 impl Object {
     pub(crate) fn new(parts: NewObject) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::made_of(parts))
+    }
+
+    /// An object that was read from the file with this serial, with what walks have found of it.
+    pub(crate) fn recalled(parts: NewObject, checked: u64, invalidated: u64, serial: u64) -> Arc<Self> {
+        let object = Self::made_of(parts);
+        object.checked.fetch_max(checked, Ordering::AcqRel);
+        object.invalidated.store(invalidated, Ordering::Release);
+        object.place.store(serial, Ordering::Release);
+        Arc::new(object)
+    }
+
+    fn made_of(parts: NewObject) -> Self {
+        Self {
             url: parts.url,
             checked: AtomicU64::new(parts.birth.born.number()),
             birth: parts.birth,
             invalidated: AtomicU64::new(0),
             grouping: parts.grouping,
             failed_at_ms: AtomicU64::new(0),
+            place: AtomicU64::new(place::MEMORY),
             tags: parts.tags,
             tags_ignored: parts.tags_ignored,
             status: parts.status,
@@ -89,7 +148,7 @@ impl Object {
             freshness: parts.freshness,
             declared_length: parts.declared_length,
             content: parts.content,
-        })
+        }
     }
 
     /// The same response with other tags: a new header, so that no older walk vouches for it.
@@ -101,6 +160,7 @@ impl Object {
             invalidated: AtomicU64::new(0),
             grouping: self.grouping.clone(),
             failed_at_ms: AtomicU64::new(self.failed_at_ms.load(Ordering::Relaxed)),
+            place: AtomicU64::new(place::MEMORY),
             tags,
             tags_ignored: self.tags_ignored,
             status: self.status,
@@ -115,28 +175,10 @@ impl Object {
     /// object's own; otherwise the marks are walked once, and the outcome is kept.
     pub(crate) fn standing(&self, ledger: &Ledger) -> Standing {
         let checked = PurgeSeq::new(self.checked.load(Ordering::Acquire));
-        if !self.birth.clock.has_nothing_after(checked) {
-            if self.tags_ignored > 0 {
-                return Standing::BeyondHorizon;
-            }
-            let judgement = ledger.judge(self.subject(), self.birth.born, checked);
-            match judgement.verdict {
-                Verdict::Deleted(seq) => return Standing::Deleted(seq),
-                Verdict::BeyondHorizon => return Standing::BeyondHorizon,
-                Verdict::Invalidated(seq) => {
-                    // The outcome first: whoever reads the higher `checked` reads it too.
-                    self.invalidated.fetch_max(seq.number(), Ordering::AcqRel);
-                    self.checked.fetch_max(judgement.walked_at.number(), Ordering::AcqRel);
-                }
-                Verdict::Clear => {
-                    self.checked.fetch_max(judgement.walked_at.number(), Ordering::AcqRel);
-                }
-            }
+        if self.tags_ignored > 0 && !self.birth.clock.has_nothing_after(checked) {
+            return Standing::BeyondHorizon;
         }
-        match self.invalidated.load(Ordering::Acquire) {
-            0 => Standing::Clear,
-            seq => Standing::Invalidated(PurgeSeq::new(seq)),
-        }
+        hold(ledger, self.subject(), self.birth.born, &self.checked, &self.invalidated)
     }
 
     /// The same without leaving a trace, and up to where it is known. For those who only want to know.

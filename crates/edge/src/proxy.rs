@@ -283,6 +283,12 @@ impl Proxy {
         self.state.shelf.find(*url_key, url, &policy.key_parts, || self.headers_of(asked)).await
     }
 
+    /// The same as far as memory tells: above all its key.
+    fn select(&self, asked: &Asked) -> Found {
+        let Asked { policy, url, url_key, .. } = asked;
+        self.state.shelf.select(*url_key, url, &policy.key_parts, || self.headers_of(asked))
+    }
+
     /// Puts onto a request what the origin, or a parent, is to know of its client. What a child says of it is believed.
     fn tell_of_client(&self, asked: &Asked, headers: &mut HeaderMap) {
         headers.remove(TIER_TOKEN);
@@ -302,7 +308,8 @@ impl Proxy {
     async fn look(&self, asked: &Asked, joins: Joins) -> Passed {
         let state = &self.state;
         let Some(reading) = self.reading(asked).await else { return Passed::PassOn };
-        let found = self.find(asked).await;
+        // Without a lease what is stored does not count: only its key does.
+        let found = if reading.leased { self.find(asked).await } else { self.select(asked) };
         let now = (state.clocks.wall)();
         let (forwarded, base) = if reading.leased {
             match self.judge(asked, &found, &reading, now) {
@@ -369,9 +376,9 @@ impl Proxy {
         };
         let collapsed = own.is_none();
         if collapsed {
-            match self.share(asked, &arrival, &reading, &mut before_sent).await {
-                Ok(()) => Counters::count(&state.counters.collapsed),
-                Err(passed) => return passed,
+            match self.share(asked, &arrival, &reading, &mut before_sent) {
+                None => Counters::count(&state.counters.collapsed),
+                Some(passed) => return passed,
             }
         }
         let mut told = told_arrival(state, &arrival, forwarded, collapsed, reading.seen, now);
@@ -434,6 +441,9 @@ impl Proxy {
         let forward =
             |reason, purged_by, base| Judged::Forward(Forwarded { reason, purged_by, fenced: false }, base);
         let Some(object) = &found.object else {
+            if let Some(purged_by) = found.purged {
+                return forward(ForwardReason::Miss, purged_by, None);
+            }
             let reason = if found.varies { ForwardReason::VaryMiss } else { ForwardReason::UriMiss };
             return forward(reason, None, None);
         };
@@ -455,36 +465,36 @@ impl Proxy {
         }
     }
 
-    /// Whether a follower may share what arrived.
-    async fn share(
+    /// What a follower does instead, if it may not share what arrived.
+    fn share(
         &self,
         asked: &Asked,
         arrival: &Arrival,
         reading: &Reading,
         before_sent: &mut bool,
-    ) -> Result<(), Passed> {
+    ) -> Option<Passed> {
         let key = match arrival.sharing {
-            Sharing::Nobody => return Err(Passed::FetchAlone),
-            Sharing::ThoseBefore if !*before_sent => return Err(Passed::WaitForNext),
+            Sharing::Nobody => return Some(Passed::FetchAlone),
+            Sharing::ThoseBefore if !*before_sent => return Some(Passed::WaitForNext),
             Sharing::ThoseBefore => None,
             Sharing::Everyone(key) => Some(key),
         };
         // Whoever came before the fetch was sent reads nothing older than itself. The others need more.
         if !*before_sent && !may_share(&arrival.object, reading, &self.state.ledger) {
-            return Err(Passed::LookAgain);
+            return Some(Passed::LookAgain);
         }
         if !*before_sent && arrival.object.is_outdated() {
-            return Err(Passed::WaitForNext);
+            return Some(Passed::WaitForNext);
         }
         if arrival.object.content.slices().is_some() && !arrival.is_stored {
             // Its slices are only for whoever sent the fetch.
-            return Err(Passed::LookAgain);
+            return Some(Passed::LookAgain);
         }
-        let selects = self.find(asked).await;
+        let selects = self.select(asked);
         if key.is_some_and(|key| key != selects.key) || (key.is_none() && selects.varies) {
-            return Err(Passed::LookAgain);
+            return Some(Passed::LookAgain);
         }
-        Ok(())
+        None
     }
 
     async fn serve(

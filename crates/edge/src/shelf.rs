@@ -1,18 +1,20 @@
-//! The memory store: objects by key, within a budget of bytes.
+//! What is stored: objects by key, in memory within a budget of bytes, and on disk if the edge has a disk tier.
 //!
-//! The eviction policy is the library's (of the S3-FIFO and Clock-PRO kind). Content lies in pieces and is read
-//! through [`crate::body::Content`], which need not be in memory: a disk tier fits behind [`Shelf::find`], which is
-//! asynchronous for that reason.
+//! Memory's eviction policy is the library's (of the S3-FIFO and Clock-PRO kind). What memory does not have,
+//! [`Shelf::find`] asks of the disk ([`crate::disk`]), and takes into memory again. Whatever leaves the shelf for another
+//! reason than room leaves both.
 
-use crate::object::Object;
+use crate::disk::{Disk, Recalled, Stored, StoredKind};
+use crate::object::{Birth, Object, place};
 use crate::variants::Variants;
 use httpcache::{KeyParts, VaryRule};
-use purge::UrlKey;
+use purge::{PurgeSeq, UrlKey};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 use zone::{Scheme, Zone};
 
@@ -23,7 +25,7 @@ const MARKER_BYTES: u64 = 256;
 const TYPICAL_OBJECT_BYTES: u64 = 16 * 1024;
 
 /// Where an object is stored: a keyed hash of zone, URL and, where the response varies, of the request's fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ObjectKey(u128);
 
 impl std::fmt::Display for ObjectKey {
@@ -33,6 +35,14 @@ impl std::fmt::Display for ObjectKey {
 }
 
 impl ObjectKey {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
     /// Which of `count` shards it belongs to.
     pub(crate) fn shard(self, count: usize) -> usize {
         usize::try_from(self.0 % count as u128).unwrap_or(0)
@@ -53,7 +63,7 @@ pub(crate) enum Entry {
 
 /// What selects among the responses of one URL: the fields that the operator has in the key, then those that the
 /// responses vary by.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selector {
     pub(crate) parts: KeyParts,
     pub(crate) rule: VaryRule,
@@ -84,12 +94,27 @@ pub(crate) struct Found {
     pub(crate) varies: bool,
     /// Until when requests for this key don't wait for each other.
     pub(crate) unshared_until: Option<SystemTime>,
+    /// What was stored is gone by a purge: its position, where it is known.
+    pub(crate) purged: Option<Option<PurgeSeq>>,
+}
+
+/// What became of an object that a 304, or the answer to a HEAD, was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Renewal {
+    /// What the 304 made of it is stored.
+    Renewed,
+    /// Nothing of it is stored.
+    Dropped,
+    /// The same, and a file went that must not come back: wait for [`Shelf::settle`] before anyone sees what the 304 brought.
+    DroppedFromDisk,
 }
 
 pub(crate) struct Shelf {
     cache: Cache<ObjectKey, Entry, ByWeight, BuildHasherDefault<KeyIsHash>>,
     hasher: SipHasher13,
     variants: Variants,
+    disk: Option<Arc<Disk>>,
 }
 
 #[derive(Clone)]
@@ -125,8 +150,14 @@ impl Hasher for KeyIsHash {
 }
 
 impl Shelf {
-    /// A store of at most `memory_bytes`, whose largest object has `object_bytes_max`. `hash_key` should be random.
-    pub(crate) fn new(memory_bytes: u64, object_bytes_max: u64, hash_key: [u8; 16]) -> Self {
+    /// A store of at most `memory_bytes`, whose largest object has `object_bytes_max`. `hash_key` should be random; on disk
+    /// it is the same as long as the files are.
+    pub(crate) fn new(
+        memory_bytes: u64,
+        object_bytes_max: u64,
+        hash_key: [u8; 16],
+        disk: Option<Arc<Disk>>,
+    ) -> Self {
         // The largest object must fit into one shard, twice; the library rounds the number of shards as it likes.
         let shards = usize::try_from(memory_bytes / object_bytes_max.max(1) / 2).unwrap_or(1).clamp(1, 64);
         let items = usize::try_from(memory_bytes / TYPICAL_OBJECT_BYTES).unwrap_or(usize::MAX).max(64);
@@ -142,7 +173,8 @@ impl Shelf {
             BuildHasherDefault::default(),
             DefaultLifecycle::default(),
         );
-        Self { cache, hasher: SipHasher13::new_with_key(&hash_key), variants: Variants::default() }
+        let hasher = SipHasher13::new_with_key(&hash_key);
+        Self { cache, hasher, variants: Variants::default(), disk }
     }
 
     /// The key of a URL before it is known whether its responses vary. It holds the version of the zone's cache keys:
@@ -199,8 +231,9 @@ impl Shelf {
         }
     }
 
-    /// Finds what a request selects. `url` guards against two URLs with one key; `parts` are the fields in the key;
-    /// `request`, the request's fields, is only called where responses vary or there are such parts.
+    /// Finds what a request selects, in memory or on disk. `url` guards against two URLs with one key; `parts` are the fields
+    /// in the key; `request`, the request's fields, is only called where responses vary or there are such parts. What comes
+    /// from disk was read after this was called: the ledger has yet to judge it.
     pub(crate) async fn find<'a>(
         &self,
         url_key: ObjectKey,
@@ -208,8 +241,33 @@ impl Shelf {
         parts: &KeyParts,
         request: impl FnOnce() -> &'a http::HeaderMap,
     ) -> Found {
-        let mut found = Found { key: url_key, object: None, varies: false, unshared_until: None };
-        let mut entry = self.cache.get(&url_key);
+        let mut found = self.select(url_key, url, parts, request);
+        let is_whole_key = found.varies || parts.is_empty();
+        if found.object.is_none()
+            && found.unshared_until.is_none()
+            && is_whole_key
+            && let Some(disk) = &self.disk
+        {
+            match disk.recall(found.key, url).await {
+                Recalled::Nothing => {}
+                Recalled::Gone(purge) => found.purged = Some(purge),
+                Recalled::Object(object) => found.object = Some(self.promote(disk, found.key, url, object)),
+            }
+        }
+        found
+    }
+
+    /// The same in memory only: what is on disk is not read, but tells whether responses vary.
+    pub(crate) fn select<'a>(
+        &self,
+        url_key: ObjectKey,
+        url: &UrlKey,
+        parts: &KeyParts,
+        request: impl FnOnce() -> &'a http::HeaderMap,
+    ) -> Found {
+        let mut found =
+            Found { key: url_key, object: None, varies: false, unshared_until: None, purged: None };
+        let mut entry = self.cache.get(&url_key).or_else(|| self.recall_selector(url_key));
         if let Some(Entry::Varies(selector, generation)) = &entry {
             found.varies = true;
             // Two URLs that share a key may have rules of their own, with other parts.
@@ -223,11 +281,56 @@ impl Shelf {
             return found;
         }
         match entry {
-            Some(Entry::Object(object)) if object.url == *url => found.object = Some(object),
+            Some(Entry::Object(object)) if object.url == *url => {
+                self.was_asked_again(found.key, &object);
+                found.object = Some(object);
+            }
             Some(Entry::Unshared(until)) => found.unshared_until = Some(until),
             Some(Entry::Object(_) | Entry::Varies(..)) | None => {}
         }
         found
+    }
+
+    /// Puts what was read from disk into memory, unless something is there by now.
+    fn promote(&self, disk: &Disk, key: ObjectKey, url: &UrlKey, object: Arc<Object>) -> Arc<Object> {
+        let recalled = || Ok::<_, std::convert::Infallible>(Entry::Object(Arc::clone(&object)));
+        let Ok(there) = self.cache.get_or_insert_with(&key, recalled);
+        let Entry::Object(there) = there else { return object };
+        if there.url != *url {
+            return object;
+        }
+        // Removed while it was being read: whoever removes takes it off the disk before off memory.
+        let serial = object.place.load(Ordering::Acquire);
+        if Arc::ptr_eq(&there, &object) && disk.peek(key).is_none_or(|stored| stored.serial != serial) {
+            self.remove_from_memory(key, &object);
+        }
+        there
+    }
+
+    /// An object was found in memory a second time: then it may go to disk, if it isn't there. One load when it is.
+    fn was_asked_again(&self, key: ObjectKey, object: &Arc<Object>) {
+        if let Some(disk) = &self.disk
+            && object.place.load(Ordering::Relaxed) == place::MEMORY
+        {
+            disk.offer(key, object);
+            self.withdraw_if_replaced(disk, key, object);
+        }
+    }
+
+    /// An offer may come late, of an object that is no longer the one under its key. Whoever takes it out of memory
+    /// condemns the key afterwards, so that one of the two sees the other.
+    fn withdraw_if_replaced(&self, disk: &Disk, key: ObjectKey, object: &Arc<Object>) {
+        let there = self.cache.peek(&key);
+        if !there.is_some_and(|there| matches!(there, Entry::Object(there) if Arc::ptr_eq(&there, object))) {
+            disk.condemn(key);
+        }
+    }
+
+    fn recall_selector(&self, url_key: ObjectKey) -> Option<Entry> {
+        let (selector, generation) = self.disk.as_ref()?.selector(url_key)?;
+        let entry = Entry::Varies(selector, generation);
+        self.cache.insert(url_key, entry.clone());
+        Some(entry)
     }
 
     /// The key under which a response with this selector belongs, for a request with these fields. Remembers it.
@@ -243,29 +346,47 @@ impl Shelf {
         if selector.rule == VaryRule::None && selector.parts.is_empty() {
             return Some(url_key);
         }
-        let generation = match self.cache.peek(&url_key) {
+        let generation = match self.cache.peek(&url_key).or_else(|| self.recall_selector(url_key)) {
             Some(Entry::Varies(known, generation)) if *known == selector => generation,
             _ => {
-                self.cache.insert(url_key, Entry::Varies(Arc::new(selector), fresh_generation));
+                let selector = Arc::new(selector);
+                if let Some(disk) = &self.disk {
+                    disk.condemn(url_key);
+                    disk.offer_selector(url_key, &selector, fresh_generation);
+                }
+                self.cache.insert(url_key, Entry::Varies(selector, fresh_generation));
                 fresh_generation
             }
         };
         let key = self.variant_key(url_key, generation, &selected);
         if let Some(oldest) = self.variants.note(generation, key) {
-            self.cache.remove(&oldest);
+            self.remove(oldest);
         }
         Some(key)
     }
 
-    /// Stores an object, unless one is there that was born later. Whoever calls holds the key's slot of flights.
+    /// Stores a new response, unless one is there that was born later. Whoever calls holds the key's slot of flights.
     pub(crate) fn insert(&self, key: ObjectKey, object: Arc<Object>) {
-        if let Some(Entry::Object(there)) = self.cache.peek(&key) {
-            let same_log = Arc::ptr_eq(&there.birth.clock, &object.birth.clock);
-            if same_log && there.birth.born > object.birth.born {
-                return;
-            }
+        if let Some(Entry::Object(there)) = self.cache.peek(&key)
+            && is_later(&there.birth, &object.birth)
+        {
+            return;
         }
-        self.cache.insert(key, Entry::Object(object));
+        let Some(disk) = &self.disk else {
+            self.cache.insert(key, Entry::Object(object));
+            return;
+        };
+        if let Some(stored) = disk.peek(key)
+            && let StoredKind::Object(header) = &stored.kind
+            && is_later(&header.birth, &object.birth)
+        {
+            return;
+        }
+        // Off the disk before and after: what was read of it meanwhile, and what was offered, goes too.
+        disk.condemn(key);
+        self.cache.insert(key, Entry::Object(Arc::clone(&object)));
+        disk.condemn(key);
+        disk.offer_new(key, &object);
     }
 
     /// Puts what a 304 made of `asked` in its place; `None` if that may not be kept, and then `asked` goes.
@@ -273,36 +394,105 @@ impl Shelf {
     /// Another 304 may have made something else of the same content meanwhile. Each knows tags that the content has
     /// had, and a purge of any of them must find it: unless they agree, or if one may not be kept, neither stays. If
     /// the content is not stored any more, it stays away, since whatever removed it may have known such a tag.
-    pub(crate) fn renew(&self, key: ObjectKey, asked: &Arc<Object>, renewed: Option<Arc<Object>>) {
-        let Some(Entry::Object(there)) = self.cache.peek(&key) else { return };
+    ///
+    /// A file can't learn a tag at the moment at which memory does, and must not come back after a crash without it. So
+    /// when a 304 brings a tag and the content is on disk, or on its way there, it stays in neither.
+    pub(crate) fn renew(&self, key: ObjectKey, asked: &Arc<Object>, renewed: Option<Arc<Object>>) -> Renewal {
+        let there = match self.cache.peek(&key) {
+            Some(Entry::Object(there)) => there,
+            // Memory has forgotten it, the disk has not.
+            None if self.is_on_disk(key, asked) => Arc::clone(asked),
+            Some(Entry::Varies(..) | Entry::Unshared(_)) | None => return Renewal::Dropped,
+        };
         if !Arc::ptr_eq(&there.content, &asked.content) {
-            return;
+            return Renewal::Dropped;
         }
-        match renewed {
-            Some(renewed) if Arc::ptr_eq(&there, asked) || there.tags == renewed.tags => {
-                self.insert(key, renewed);
+        // Tags that can't count are tags that are not known: no file knows of them.
+        let knows_no_more =
+            |renewed: &Object| renewed.tags == there.tags && renewed.tags_ignored == there.tags_ignored;
+        let agreed = renewed.filter(|renewed| Arc::ptr_eq(&there, asked) || there.tags == renewed.tags);
+        match (agreed, &self.disk) {
+            // A 304 to an earlier fetch came late.
+            (Some(renewed), _) if is_later(&there.birth, &renewed.birth) && knows_no_more(&renewed) => {
+                Renewal::Renewed
             }
-            Some(_) | None => self.remove_object(key, &there),
+            (Some(renewed), None) => {
+                self.cache.insert(key, Entry::Object(renewed));
+                Renewal::Renewed
+            }
+            (Some(renewed), Some(disk)) if knows_no_more(&renewed) => {
+                self.cache.insert(key, Entry::Object(Arc::clone(&renewed)));
+                if there.place.load(Ordering::Acquire) != place::MEMORY {
+                    disk.offer(key, &renewed);
+                }
+                Renewal::Renewed
+            }
+            (agreed, Some(disk)) => {
+                let was_on_disk = disk.condemn(key);
+                self.remove_from_memory(key, &there);
+                if disk.condemn(key) || was_on_disk {
+                    return Renewal::DroppedFromDisk;
+                }
+                match agreed {
+                    Some(renewed) => {
+                        self.cache.insert(key, Entry::Object(Arc::clone(&renewed)));
+                        disk.offer_new(key, &renewed);
+                        Renewal::Renewed
+                    }
+                    None => Renewal::Dropped,
+                }
+            }
+            (None, None) => {
+                self.remove_from_memory(key, &there);
+                Renewal::Dropped
+            }
+        }
+    }
+
+    fn is_on_disk(&self, key: ObjectKey, object: &Object) -> bool {
+        let place = object.place.load(Ordering::Acquire);
+        let stored = self.disk.as_ref().and_then(|disk| disk.peek(key));
+        place == place::QUEUED || stored.is_some_and(|stored: Arc<Stored>| stored.serial == place)
+    }
+
+    /// Waits until what [`Shelf::renew`] took off the disk can't come back.
+    pub(crate) async fn settle(&self, key: ObjectKey) {
+        if let Some(disk) = &self.disk {
+            disk.settle(key).await;
         }
     }
 
     /// Remembers that responses under this key can't be shared, unless some that can are stored there: what one
     /// client got for itself must not take them from the others.
     pub(crate) fn insert_unshared(&self, key: ObjectKey, until: SystemTime) {
-        if matches!(self.cache.peek(&key), None | Some(Entry::Unshared(_))) {
+        let is_on_disk = || self.disk.as_ref().is_some_and(|disk| disk.peek(key).is_some());
+        if matches!(self.cache.peek(&key), None | Some(Entry::Unshared(_))) && !is_on_disk() {
             self.cache.insert(key, Entry::Unshared(until));
         }
     }
 
-    /// Drops `object`, if it is still the one stored there.
+    /// Drops `object`, of which purges leave nothing, if it is still the one stored there.
     pub(crate) fn remove_object(&self, key: ObjectKey, object: &Arc<Object>) {
+        if let Some(disk) = &self.disk {
+            disk.condemn_if_gone(key);
+        }
+        self.remove_from_memory(key, object);
+    }
+
+    fn remove_from_memory(&self, key: ObjectKey, object: &Arc<Object>) {
         self.cache
             .remove_if(&key, |entry| matches!(entry, Entry::Object(there) if Arc::ptr_eq(there, object)));
     }
 
     /// Drops whatever is stored for a URL, all variants.
     pub(crate) fn remove(&self, url_key: ObjectKey) {
+        if let Some(disk) = &self.disk {
+            disk.remove(url_key);
+        }
         self.cache.remove(&url_key);
+        if let Some(disk) = &self.disk {
+            disk.remove(url_key);
+        }
     }
 
     /// What is stored of a URL: its response, or its variants, for which the whole store is walked.
@@ -317,7 +507,12 @@ impl Shelf {
         }
     }
 
-    /// Every object.
+    /// The disk tier, if there is one.
+    pub(crate) fn disk(&self) -> Option<&Arc<Disk>> {
+        self.disk.as_ref()
+    }
+
+    /// Every object in memory.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (ObjectKey, Arc<Object>)> + '_ {
         self.cache.iter().filter_map(|(key, entry)| match entry {
             Entry::Object(object) => Some((key, object)),
@@ -325,7 +520,7 @@ impl Shelf {
         })
     }
 
-    /// How many entries there are.
+    /// How many entries memory holds.
     pub(crate) fn entry_count(&self) -> usize {
         self.cache.len()
     }
@@ -336,11 +531,16 @@ impl Shelf {
     }
 }
 
+/// Whether what is stored was born later than what is to be stored, by the same log.
+fn is_later(stored: &Birth, new: &Birth) -> bool {
+    Arc::ptr_eq(&stored.clock, &new.clock) && stored.born > new.born
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::body::{Content, Writer};
-    use crate::object::{Birth, NewObject};
+    use crate::object::NewObject;
     use crate::variants::VARIANTS_PER_URL_MAX;
     use http::{HeaderMap, StatusCode};
     use httpcache::{Freshness, Policy};
@@ -357,7 +557,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let shelf = Shelf::new(1 << 20, 1 << 16, [1; 16]);
+            let shelf = Shelf::new(1 << 20, 1 << 16, [1; 16], None);
             let url = UrlKey::of_request(HostName::parse("a.test").unwrap(), "/").unwrap();
             let zone = Zone {
                 id: ZoneId::parse("zone-aaaaaaaaaaaa").unwrap(),
@@ -412,10 +612,12 @@ mod tests {
             let asked = world.object(0, "", &content);
             world.shelf.insert(world.key, Arc::clone(&asked));
             let first = world.object(born, tags, &content);
-            world.shelf.renew(world.key, &asked, Some(Arc::clone(&first)));
+            let renewal = world.shelf.renew(world.key, &asked, Some(Arc::clone(&first)));
+            assert_eq!(renewal, Renewal::Renewed);
             assert!(Arc::ptr_eq(&world.stored().unwrap(), &first));
             let second = second.map(|(born, tags)| world.object(born, tags, &content));
-            world.shelf.renew(world.key, &asked, second);
+            let renewal = world.shelf.renew(world.key, &asked, second);
+            assert_eq!(renewal, if stays { Renewal::Renewed } else { Renewal::Dropped }, "{born} {tags}");
             assert_eq!(world.stored().is_some(), stays, "{born} {tags}");
         }
     }
@@ -426,12 +628,13 @@ mod tests {
         let ((_writer, old), (_other, new)) = (Writer::new(1 << 16), Writer::new(1 << 16));
         let asked = world.object(0, "", &old);
         world.shelf.insert(world.key, world.object(0, "", &new));
-        world.shelf.renew(world.key, &asked, Some(world.object(3, "", &old)));
+        let renew = |renewed| assert_eq!(world.shelf.renew(world.key, &asked, renewed), Renewal::Dropped);
+        renew(Some(world.object(3, "", &old)));
         assert!(Arc::ptr_eq(&world.stored().unwrap().content, &new));
-        world.shelf.renew(world.key, &asked, None);
+        renew(None);
         assert!(world.stored().is_some());
         world.shelf.remove(world.key);
-        world.shelf.renew(world.key, &asked, Some(world.object(3, "", &old)));
+        renew(Some(world.object(3, "", &old)));
         assert!(world.stored().is_none(), "what was removed stays away");
     }
 

@@ -4,6 +4,7 @@ use crate::access_log::AccessLog;
 use crate::clock::Clocks;
 use crate::config::EdgeConfig;
 use crate::counter::{Counter, NamedCounters, Times};
+use crate::disk::{Directory, Disk, DiskError, Keeper, Opened};
 use crate::flight::{Flights, Reading};
 use crate::groups::GroupMarks;
 use crate::lease::Lease;
@@ -23,7 +24,7 @@ use zone::Zone;
 pub(crate) struct State {
     pub(crate) config: EdgeConfig,
     pub(crate) clocks: Clocks,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) lease: Lease,
     pub(crate) zones: Zones,
     pub(crate) shelf: Shelf,
@@ -142,20 +143,40 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
 }
 
 impl State {
+    /// A new edge's state, or that of an edge which goes on with what its disk holds; with the disk tier comes what is to
+    /// run on a thread of its own.
     pub(crate) fn new(
         config: EdgeConfig,
         clocks: Clocks,
         access_log: Option<AccessLog>,
-    ) -> Result<Self, NoRandomness> {
+    ) -> Result<(Self, Option<Keeper>), DiskError> {
         let process: [u8; 4] = random()?;
         let via = format!("everfresh-{:08x}", u32::from_be_bytes(process));
-        Ok(Self {
-            ledger: Ledger::new(random()?),
+        let groups = GroupMarks::new(random()?);
+        let (ledger, shelf_key, disk, keeper) = match &config.disk {
+            None => (Arc::new(Ledger::new(random()?)), random()?, None, None),
+            Some(on_disk) => {
+                let volume = Arc::new(Directory::open(&on_disk.directory)?);
+                let opened = Opened::read(&*volume)?;
+                let (ledger, shelf_key) = (Arc::clone(&opened.ledger), opened.tier.shelf_key);
+                let (disk, keeper) = Disk::new(
+                    volume,
+                    opened,
+                    Arc::clone(&groups),
+                    on_disk.bytes,
+                    config.object_bytes_max,
+                    clocks,
+                );
+                (ledger, shelf_key, Some(disk), Some(keeper))
+            }
+        };
+        let state = Self {
+            ledger,
             lease: Lease::default(),
             zones: Zones::default(),
-            shelf: Shelf::new(config.memory_bytes, config.object_bytes_max, random()?),
+            shelf: Shelf::new(config.memory_bytes, config.object_bytes_max, shelf_key, disk),
             flights: Flights::new(),
-            groups: GroupMarks::new(random()?),
+            groups,
             fetches: Semaphore::new(config.fetches_max),
             fenced_fetches: Semaphore::new(config.fenced_fetches_max),
             upgrades: Arc::new(Semaphore::new(config.upgrades_max)),
@@ -170,7 +191,8 @@ impl State {
             request_ids: AtomicU64::new(u64::from_be_bytes(random()?) >> 1),
             config,
             clocks,
-        })
+        };
+        Ok((state, keeper))
     }
 
     /// Reads the lease, then the zone's clock, then `seen`: the protocol's order. What follows may look at objects,

@@ -1,9 +1,10 @@
 //! The sweep: space comes back, and marks don't pile up.
 //!
-//! Walks the whole store in the background. What deletes matched goes, what invalidates matched is set stale in its
+//! Walks the whole store in the background, the disk first. What deletes matched goes, what invalidates matched is set stale in its
 //! header, all that stays counts as checked. Then the horizon rises and the marks up to it are forgotten. The horizon
 //! keeps the promise: whatever the sweep missed costs a fetch.
 
+use crate::disk::SweepOutcome;
 use crate::object::Standing;
 use crate::state::{Counters, State};
 use std::sync::Arc;
@@ -26,17 +27,25 @@ pub(crate) async fn run(state: Arc<State>) {
         tokio::time::sleep(state.config.sweep_interval).await;
         // Without a mark there still is something to sweep after a jump, which puts all that is held out of reach.
         let horizon = || Some((state.ledger.epoch(), state.ledger.horizon()));
-        if state.ledger.mark_count() > 0 || horizon() != swept_under {
-            sweep(&state).await;
+        if (state.ledger.mark_count() > 0 || horizon() != swept_under) && sweep(&state).await {
             swept_under = horizon();
         }
     }
 }
 
-/// One full sweep. Returns how many objects went.
-pub(crate) async fn sweep(state: &State) -> u64 {
-    let Some((epoch, swept_to)) = state.ledger.position() else { return 0 };
+/// One full sweep. Whether it took place.
+async fn sweep(state: &State) -> bool {
+    let Some((epoch, swept_to)) = state.ledger.position() else { return false };
     let mut removed = 0;
+    // The disk first: what is read into memory later counts as checked by then. It reads `applied` for itself, later than
+    // this did, so that what it vouches for is not below what is forgotten.
+    if let Some(disk) = state.shelf.disk() {
+        match disk.sweep().await {
+            Some(SweepOutcome::Swept(from_disk)) => removed += from_disk,
+            // Files that are not found yet could not be swept, and would be beyond the horizon.
+            Some(SweepOutcome::Recovering) | None => return false,
+        }
+    }
     for (index, (key, object)) in state.shelf.objects().enumerate() {
         if index % OBJECTS_PER_TURN == OBJECTS_PER_TURN - 1 {
             tokio::task::yield_now().await;
@@ -60,5 +69,8 @@ pub(crate) async fn sweep(state: &State) -> u64 {
         Ok(forgotten) => tracing::debug!(%swept_to, removed, forgotten, "swept"),
         Err(error) => tracing::debug!(%error, "swept in vain"),
     }
-    removed
+    if let Some(disk) = state.shelf.disk() {
+        disk.save();
+    }
+    true
 }

@@ -1,8 +1,9 @@
 //! The arguments of the roles. Those of the client's subcommands are `cli`'s.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use edge::DiskConfig;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// An edge-cache network whose purges are kept: when a task reads success, nothing it matched is served any more.
@@ -34,6 +35,9 @@ pub(crate) enum Role {
     Edge(EdgeArgs),
     /// Show what an edge holds of a URL, as its admin server tells
     Inspect(InspectArgs),
+    /// Show what an edge keeps on disk: responses, or those of one URL
+    #[command(after_help = STORED_HELP)]
+    Stored(StoredArgs),
     /// Show the main job at work: an origin, a control plane, two edges, and purges that hold
     Demo(DemoArgs),
     #[command(flatten)]
@@ -45,10 +49,13 @@ impl Role {
     pub(crate) fn default_log_filter(&self) -> &'static str {
         match self {
             Self::Serve(_) | Self::Control(_) | Self::Edge(_) => "info",
-            Self::Demo(_) | Self::Inspect(_) | Self::Client(_) => "error",
+            Self::Demo(_) | Self::Inspect(_) | Self::Stored(_) | Self::Client(_) => "error",
         }
     }
 }
+
+/// How much a disk tier takes if only its directory is given, in bytes.
+const DISK_BYTES: u64 = 1 << 30;
 
 const SERVE_HELP: &str = "\
 Keys:
@@ -63,7 +70,9 @@ Examples:
       serves the origin at http://127.0.0.1:8080/ under the host name 127.0.0.1
   everfresh serve --domain www.example.com --origin http://127.0.0.1:9000 --data /var/lib/everfresh
   everfresh serve --listen 127.0.0.1:8080 --listen 127.0.0.1:8081 --origin http://127.0.0.1:9000
-      two edges in one process";
+      two edges in one process
+  everfresh serve --origin http://127.0.0.1:9000 --disk-size 20GiB
+      keeps its cache over restarts, in the data directory";
 
 /// What a control plane needs.
 #[derive(Clone, Debug, ClapArgs)]
@@ -138,6 +147,34 @@ pub(crate) struct EdgeLimitArgs {
     pub(crate) object_max: Option<u64>,
 }
 
+/// Where edges keep content beside memory. Without any of these they keep it in memory only.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct DiskArgs {
+    /// Keep cached content in this directory, too, over restarts
+    #[arg(long, value_name = "DIR")]
+    pub(crate) disk: Option<PathBuf>,
+    /// How much of it: a number with KiB, MiB or GiB; 1GiB if only a directory is given
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) disk_size: Option<u64>,
+}
+
+impl DiskArgs {
+    /// What these say, and where they say nothing, what `others` say.
+    pub(crate) fn or(self, others: Self) -> Self {
+        Self { disk: self.disk.or(others.disk), disk_size: self.disk_size.or(others.disk_size) }
+    }
+
+    /// The disk tier of the edge `name`, if there is to be one: in a directory of its own below the one that was given, or
+    /// below `fallback`.
+    pub(crate) fn of_edge(&self, name: &str, fallback: &Path) -> Option<DiskConfig> {
+        if self.disk.is_none() && self.disk_size.is_none() {
+            return None;
+        }
+        let directory = self.disk.as_deref().unwrap_or(fallback).join(name);
+        Some(DiskConfig { directory, bytes: self.disk_size.unwrap_or(DISK_BYTES) })
+    }
+}
+
 /// What an edge tells its operator.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct OperatingArgs {
@@ -199,6 +236,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) limits: EdgeLimitArgs,
     #[command(flatten)]
+    pub(crate) disk: DiskArgs,
+    #[command(flatten)]
     pub(crate) trust: OriginTrustArgs,
     #[command(flatten)]
     pub(crate) entrance: EntranceArgs,
@@ -237,6 +276,8 @@ pub(crate) struct EdgeArgs {
     #[command(flatten)]
     pub(crate) limits: EdgeLimitArgs,
     #[command(flatten)]
+    pub(crate) disk: DiskArgs,
+    #[command(flatten)]
     pub(crate) trust: OriginTrustArgs,
     #[command(flatten)]
     pub(crate) entrance: EntranceArgs,
@@ -256,6 +297,27 @@ pub(crate) struct InspectArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: SocketAddr,
     /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const STORED_HELP: &str = "\
+The edge may run or not. Of a purged URL nothing is left once the edge has swept,
+some seconds after the purge: its files are removed, and their space is free.
+
+Examples:
+  everfresh stored everfresh-data/cache/edge-1
+  everfresh stored /var/cache/everfresh/edge-1 --url http://www.example.com/a.html";
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct StoredArgs {
+    /// The cache directory of one edge: DIR/NAME of its --disk DIR and --name
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Only this URL, as it is in the cache key
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Print JSON, one object a line, the last one about the whole directory
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -323,6 +385,17 @@ mod tests {
     #[test]
     fn the_arguments_fit_together() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn each_edge_has_a_directory_of_its_own_or_none() {
+        let args = |disk: Option<&str>, disk_size| DiskArgs { disk: disk.map(Into::into), disk_size };
+        let of = |args: DiskArgs| args.of_edge("edge-2", Path::new("data/cache"));
+        let config = |directory: &str, bytes| Some(DiskConfig { directory: directory.into(), bytes });
+        assert_eq!(of(args(None, None)), None);
+        assert_eq!(of(args(Some("d"), None)), config("d/edge-2", 1 << 30));
+        assert_eq!(of(args(None, Some(5))), config("data/cache/edge-2", 5));
+        assert_eq!(of(args(Some("d"), Some(5))), config("d/edge-2", 5));
     }
 
     #[test]

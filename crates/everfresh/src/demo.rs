@@ -4,8 +4,8 @@
 //! would. What the story claims is checked as it is told: the demo fails if an edge serves what it should not.
 
 use crate::args::{
-    ControlPlaneArgs, DemoArgs, EdgeLimitArgs, EntranceArgs, OperatingArgs, OriginTrustArgs, ServeArgs,
-    SiteArgs,
+    ControlPlaneArgs, DemoArgs, DiskArgs, EdgeLimitArgs, EntranceArgs, OperatingArgs, OriginTrustArgs,
+    ServeArgs, SiteArgs,
 };
 use crate::control_plane::{Signals, runtime};
 use crate::data;
@@ -114,6 +114,7 @@ impl Demo {
                 zone: None,
             },
             limits: limits.clone(),
+            disk: DiskArgs::default(),
             trust: OriginTrustArgs::default(),
             entrance: EntranceArgs::default(),
             operating: OperatingArgs::default(),

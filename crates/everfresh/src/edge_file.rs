@@ -7,6 +7,7 @@
 
 mod written;
 
+use crate::args::DiskArgs;
 use anyhow::{Context, bail};
 use edge::{AccessLogConfig, AccessLogFormat, CertificateFiles, EdgeConfig, OriginTrust, TlsSettings};
 use serde::Deserialize;
@@ -98,6 +99,12 @@ struct RawCache {
     object_max: Option<Size<u64>>,
     /// How long the slices of larger content are; `object_max` where that is less. 4 KiB to 1 GiB. Default `"1MiB"`.
     slice: Option<Size<u64>>,
+    /// The directory in which each edge keeps cached content beside memory, over restarts, in a directory of its own name.
+    /// For `everfresh serve` it is `cache` in the data directory if only `disk_size` is set. Flag `--disk`. No default: nothing
+    /// is kept on disk.
+    disk: Option<Text>,
+    /// How much of the disk each edge may take. 1 MiB to 64 TiB. Flag `--disk-size`. If only a directory is given, 1 GiB.
+    disk_size: Option<Size<u64>>,
     /// How often the cache is swept of what purges matched. 10 ms to 1 hour. Default `"10s"`.
     sweep_interval: Option<Time>,
     /// What to do with responses that set cookies: `"dont-store"`; `"store-without"` stores them without their cookies,
@@ -273,6 +280,8 @@ pub(crate) struct EdgeFile {
     pub(crate) control: Option<String>,
     /// Where the edge token is.
     pub(crate) token_file: Option<PathBuf>,
+    /// Where content is kept beside memory, as far as the file says.
+    pub(crate) disk: DiskArgs,
     /// The largest stored content, if it is set: its default depends on the memory, which a flag may still change.
     pub(crate) object_max: Option<u64>,
     /// Where admin servers listen; empty for none.
@@ -305,6 +314,7 @@ impl EdgeFile {
             name: None,
             control: None,
             token_file: None,
+            disk: DiskArgs::default(),
             object_max: None,
             tls_listen: None,
             tls,
@@ -375,6 +385,8 @@ impl RawEdge {
         reading.take_optional("access_log.file", self.access_log.file, &mut file.access_log_file);
         reading.take("access_log.format", self.access_log.format, &mut file.access_log_format);
         reading.take("access_log.one_in", self.access_log.one_in, &mut file.access_log_one_in);
+        reading.take_path("cache.disk", self.cache.disk, &mut file.disk.disk);
+        reading.take_optional("cache.disk_size", self.cache.disk_size, &mut file.disk.disk_size);
         let config = &mut file.config;
         reading.take("tiers.wait", self.tiers.wait, &mut config.tier_wait);
         reading.take("workers", self.workers, &mut config.workers);

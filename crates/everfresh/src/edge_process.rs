@@ -1,6 +1,6 @@
 //! An edge that follows a control plane of another process.
 
-use crate::args::{EdgeArgs, EdgeLimitArgs, EntranceArgs, OperatingArgs, OriginTrustArgs};
+use crate::args::{EdgeArgs, EdgeLimitArgs, EntranceArgs, OperatingArgs, OriginTrustArgs, ServeArgs};
 use crate::control_plane::Signals;
 use crate::data::{self, Environment};
 use crate::edge_file::{EdgeFile, certificate_files};
@@ -9,6 +9,7 @@ use edge::{AdminConfig, Clocks, EdgeConfig, LogLevel, OriginTrust, Parent, TierT
 use feed::Http2;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -109,14 +110,10 @@ fn admins(
 
 /// The settings of each edge of a process that runs a control plane, too.
 pub(crate) fn settings_beside_control_plane(
-    listen: &[SocketAddr],
-    limits: &EdgeLimitArgs,
-    trust: &OriginTrustArgs,
-    entrance: &EntranceArgs,
-    operating: &OperatingArgs,
+    args: &ServeArgs,
     log_level: Option<&LogLevel>,
 ) -> anyhow::Result<Vec<EdgeConfig>> {
-    let settings = settings(limits, trust, entrance, operating)?;
+    let settings = settings(&args.limits, &args.trust, &args.entrance, &args.operating)?;
     for (key, is_set) in [
         ("name", settings.name.is_some()),
         ("control", settings.control.is_some()),
@@ -131,7 +128,7 @@ pub(crate) fn settings_beside_control_plane(
             );
         }
     }
-    let listen = [listen, &settings.listen, &[LISTEN]].into_iter().find(|given| !given.is_empty());
+    let listen = [&args.listen[..], &settings.listen, &[LISTEN]].into_iter().find(|given| !given.is_empty());
     if settings.config.tls.is_some() && listen.is_some_and(|listen| listen.len() > 1) {
         bail!(
             "several edges can't share one address for TLS: give one --listen, or run everfresh edge for each"
@@ -139,11 +136,11 @@ pub(crate) fn settings_beside_control_plane(
     }
     let listen = listen.unwrap_or_default();
     let admins = admins(&settings, listen.len(), log_level)?;
-    let config = |(index, (listen, admin)): (usize, (&SocketAddr, Option<AdminConfig>))| EdgeConfig {
-        name: format!("edge-{}", index + 1),
-        listen: *listen,
-        admin,
-        ..settings.config.clone()
+    let disk = args.disk.clone().or(settings.disk.clone());
+    let config = |(index, (listen, admin)): (usize, (&SocketAddr, Option<AdminConfig>))| {
+        let name = format!("edge-{}", index + 1);
+        let disk = disk.of_edge(&name, &args.control.data.join("cache"));
+        EdgeConfig { name, listen: *listen, admin, disk, ..settings.config.clone() }
     };
     Ok(listen.iter().zip(admins).enumerate().map(config).collect())
 }
@@ -197,6 +194,13 @@ pub(crate) fn run(
     let parents = if args.parent.is_empty() { settings.parents } else { args.parent };
     config.tiers.parents = parents_of(&parents, args.allow_plain_text || settings.allow_plain_text)?;
     config.tiers.token = Some(TierToken::new(&token)?);
+    let disk = args.disk.or(settings.disk);
+    if disk.disk.is_none() && disk.disk_size.is_some() {
+        bail!(
+            "--disk-size needs a directory: say which with --disk, or with \"disk\" in the configuration file"
+        );
+    }
+    config.disk = disk.of_edge(&config.name, Path::new(""));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;

@@ -10,6 +10,7 @@ mod edge_process;
 mod inspect;
 mod log_level;
 mod serve;
+mod stored;
 
 use args::{Args, Role};
 use clap::Parser;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Role::Control(args) => control_plane::run(args, &environment, wall_clock),
         Role::Edge(args) => edge_process::run(args, &environment, wall_clock, log_level),
         Role::Inspect(args) => inspect::run(args),
+        Role::Stored(args) => stored::run(&args, &mut std::io::stdout().lock()),
         Role::Demo(args) => demo::run(args, wall_clock),
     };
     match outcome {

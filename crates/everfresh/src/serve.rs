@@ -52,14 +52,7 @@ impl Served {
             Some(_) => Err("an edge waits for its configuration or its lease".into()),
             None => Err("the edges are starting".into()),
         });
-        let configs = edge_process::settings_beside_control_plane(
-            &args.listen,
-            &args.limits,
-            &args.trust,
-            &args.entrance,
-            &args.operating,
-            log_level,
-        )?;
+        let configs = edge_process::settings_beside_control_plane(args, log_level)?;
         let control = ControlPlane::start(&args.control, environment, wall_clock, ready).await?;
         // Edges of other processes may ask these as their parents.
         let token = TierToken::new(&data::edge_token(&args.control.data)?)?;

@@ -38,6 +38,16 @@ impl KeyParts {
         Self { headers: headers.into(), cookies }
     }
 
+    /// The whole fields, by name.
+    pub fn headers(&self) -> &[HeaderName] {
+        &self.headers
+    }
+
+    /// Which cookies.
+    pub fn cookies(&self) -> &CookiePart {
+        &self.cookies
+    }
+
     /// Whether no field is part of the key.
     pub fn is_empty(&self) -> bool {
         self.headers.is_empty() && self.cookies == CookiePart::Ignored

@@ -16,6 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 use zone::{HostName, ZoneId};
 
+mod durable;
+
+pub use durable::{DurableLedger, DurableMark, DurableZone, ImportError};
+
 /// What one mark takes in its table: 16 bytes of key, two positions, one byte of the table's own. A table is between
 /// 7/16 and 7/8 full, so that a mark costs 38 to 76 bytes of memory ([`Ledger::memory_bytes`] says exactly).
 pub const MARK_BYTES: usize = 33;
@@ -46,6 +50,7 @@ struct Mark {
 /// How far the purge log has come in one zone, as far as this edge applied it. An object keeps the clock under which
 /// it was fetched; when the log's epoch changes, old clocks are retired and everything that holds one is out of reach.
 pub struct ZoneClock {
+    zone: ZoneId,
     last_seq: AtomicU64,
     /// Which kinds of marks the zone has had since the clock was made ([`Kind::flag`]).
     kinds: AtomicU8,
@@ -224,6 +229,13 @@ impl Ledger {
         // A jump changes `applied` under the write lock.
         let epoch = self.epoch.read();
         epoch.map(|epoch| (epoch, self.applied()))
+    }
+
+    /// The log that `clock` belongs to; `None` once it is retired, and before the first jump.
+    pub fn epoch_of(&self, clock: &ZoneClock) -> Option<Epoch> {
+        // A jump retires clocks under the write lock.
+        let epoch = self.epoch.read();
+        epoch.filter(|_| !clock.is_retired())
     }
 
     /// Applies entries in order, skipping those that are applied already, and returns what is applied then. Only
@@ -461,6 +473,7 @@ impl ZoneClock {
         // Zone ids all have one length, so that what follows can't be taken for a part of one.
         hasher.write(zone.as_str().as_bytes());
         Self {
+            zone: zone.clone(),
             last_seq: AtomicU64::new(last_seq),
             kinds: AtomicU8::new(0),
             prefix_depths: AtomicU64::new(0),
@@ -473,6 +486,11 @@ impl ZoneClock {
     #[inline]
     pub fn has_nothing_after(&self, checked: PurgeSeq) -> bool {
         self.last_seq.load(Ordering::Acquire) <= checked.number()
+    }
+
+    /// Whose clock it is.
+    pub fn zone(&self) -> &ZoneId {
+        &self.zone
     }
 
     /// Whether the log's epoch has changed since this clock was obtained.

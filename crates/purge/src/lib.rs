@@ -14,7 +14,8 @@ mod url;
 
 pub use entry::{Entry, Epoch, LogEntry, Method, PurgeSeq, Scope};
 pub use ledger::{
-    ApplyError, ForgetError, Judgement, JumpError, Ledger, MARK_BYTES, Subject, Verdict, ZoneClock,
+    ApplyError, DurableLedger, DurableMark, DurableZone, ForgetError, ImportError, Judgement, JumpError,
+    Ledger, MARK_BYTES, Subject, Verdict, ZoneClock,
 };
 pub use member::{MemberId, MemberIdError};
 pub use plan::{

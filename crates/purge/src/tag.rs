@@ -101,6 +101,16 @@ impl Tags {
         (Self::of_joined(joined), ignored)
     }
 
+    /// Takes back tags as [`Tags::as_header_value`] gave them, at a boundary (disk). `None` if it can't have given them.
+    pub fn from_header_value(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::NONE);
+        }
+        let mut seen = HashSet::new();
+        let well_formed = text.split(',').all(|tag| is_tag(tag.as_bytes()) && seen.insert(tag));
+        (well_formed && seen.len() <= TAGS_PER_OBJECT_MAX).then(|| Self::of_joined(text.to_owned()))
+    }
+
     /// The tags that `self` or `other` has.
     pub fn union(&self, other: &Self) -> Result<Self, TooManyTags> {
         let held: HashSet<&str> = self.iter().collect();
@@ -237,6 +247,12 @@ mod tests {
         let full = of(0, 128).union(&of(128, 256)).unwrap();
         assert_eq!(full.len(), TAGS_PER_OBJECT_MAX);
         assert_eq!(full.union(&of(256, 257)), Err(TooManyTags(257)));
+        assert_eq!(Tags::from_header_value(full.as_header_value()), Some(full.clone()));
+        assert_eq!(Tags::from_header_value(""), Some(Tags::NONE));
+        let too_many = (0..257).map(|n| format!("t{n}")).collect::<Vec<_>>().join(",");
+        for bad in [",", "a,", "a,,b", "a b", "a,a", &too_many] {
+            assert_eq!(Tags::from_header_value(bad), None, "{bad}");
+        }
         assert!(full.contains(&CacheTag::parse("t255").unwrap()));
         assert!(!full.contains(&CacheTag::parse("t256").unwrap()));
     }

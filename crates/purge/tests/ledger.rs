@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use purge::{
-    ApplyError, CacheTag, Entry, Epoch, ForgetError, Judgement, JumpError, Ledger, LogEntry, Method,
-    PurgeSeq, Scope, Subject, Tags, UrlKey, UrlPrefix, UrlTarget, Verdict, ZoneClock,
+    ApplyError, CacheTag, DurableLedger, DurableMark, DurableZone, Entry, Epoch, ForgetError, ImportError,
+    Judgement, JumpError, Ledger, LogEntry, Method, PurgeSeq, Scope, Subject, Tags, UrlKey, UrlPrefix,
+    UrlTarget, Verdict, ZoneClock,
 };
 use std::sync::Arc;
 use zone::{HostName, ZoneId};
@@ -118,6 +119,8 @@ enum Step {
     Jump(u64),
     /// To the head of another log.
     Restart(u64),
+    /// The process ends, and another begins with what was exported.
+    Reopen,
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
@@ -154,6 +157,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => (any::<u32>(), 0..3_u64).prop_map(|(bits, back)| Step::Sweep(bits, back)),
         1 => (0..5_u64).prop_map(Step::Jump),
         1 => (0..40_u64).prop_map(Step::Restart),
+        2 => Just(Step::Reopen),
     ]
 }
 
@@ -202,7 +206,30 @@ impl World {
                 self.log.clear();
                 self.ledger.jump(self.epoch, PurgeSeq::new(head)).unwrap();
             }
+            Step::Reopen => self.reopen(),
         }
+    }
+
+    /// Whatever is of the log that is followed is judged by the imported ledger as by the one that was exported.
+    fn reopen(&mut self) {
+        let parts = self.ledger.export();
+        let ledger = Ledger::import([7; 16], &parts).unwrap();
+        assert_eq!(ledger.position(), self.ledger.position());
+        let sorted = |mut parts: DurableLedger| {
+            parts.zones.sort_by(|a, b| a.zone.cmp(&b.zone));
+            parts.marks.sort_by_key(|mark| mark.key);
+            parts
+        };
+        assert_eq!(sorted(ledger.export()), sorted(parts));
+        self.objects.retain(|object| self.ledger.epoch_of(&object.clock) == Some(self.epoch));
+        let before: Vec<_> = self.objects.iter().map(|object| self.judge(object)).collect();
+        self.ledger = ledger;
+        for object in &mut self.objects {
+            assert_eq!(*object.clock.zone(), object.zone);
+            object.clock = self.ledger.clock(&object.zone);
+        }
+        let after: Vec<_> = self.objects.iter().map(|object| self.judge(object)).collect();
+        assert_eq!(after, before);
     }
 
     fn fetch(&mut self, host_index: usize, request: &str, tags: Tags) {
@@ -394,6 +421,34 @@ fn what_can_not_be_applied_is_refused_by_name() {
 }
 
 #[test]
+fn parts_that_no_ledger_can_have_given_are_refused() {
+    let seq = PurgeSeq::new;
+    let good = DurableLedger {
+        epoch: Some(Epoch::new(1)),
+        applied: seq(5),
+        horizon: seq(5),
+        jumped_to: seq(5),
+        zones: vec![DurableZone { zone: zone(0), last_seq: seq(5), kinds: 1, prefix_depths: 0 }],
+        marks: vec![DurableMark { key: 1, invalidate: seq(0), delete: seq(5) }],
+    };
+    let import = |parts: &DurableLedger| Ledger::import([0; 16], parts).map(|_| ());
+    assert_eq!(import(&good), Ok(()));
+    assert_eq!(import(&DurableLedger::default()), Ok(()));
+    let above = Err(ImportError::AboveApplied { found: seq(6), applied: seq(5) });
+    assert_eq!(import(&DurableLedger { horizon: seq(6), ..good.clone() }), above);
+    assert_eq!(import(&DurableLedger { jumped_to: seq(6), ..good.clone() }), above);
+    let mut bad = good.clone();
+    bad.zones[0].last_seq = seq(6);
+    assert_eq!(import(&bad), above);
+    let mut bad = good.clone();
+    bad.marks[0].invalidate = seq(6);
+    assert_eq!(import(&bad), above);
+    assert_eq!(import(&DurableLedger { epoch: None, ..good.clone() }), Err(ImportError::NoEpoch));
+    let too_high = DurableLedger { applied: seq(u64::MAX), ..good };
+    assert_eq!(import(&too_high), Err(ImportError::TooHigh(seq(u64::MAX))));
+}
+
+#[test]
 fn a_jump_to_another_epoch_retires_every_clock() {
     let ledger = Ledger::new([0; 16]);
     ledger.jump(Epoch::new(1), PurgeSeq::new(1000)).unwrap();
@@ -401,6 +456,8 @@ fn a_jump_to_another_epoch_retires_every_clock() {
     assert!(old.has_nothing_after(born) && !old.is_retired());
     ledger.jump(Epoch::new(2), PurgeSeq::new(3)).unwrap();
     assert!(old.is_retired() && !old.has_nothing_after(born));
+    assert_eq!(ledger.epoch_of(&old), None);
+    assert_eq!(ledger.epoch_of(&ledger.clock(&zone(0))), Some(Epoch::new(2)));
     let url = UrlKey::of_request(host("a.test"), "/").unwrap();
     let subject = |clock| Subject { clock, url: &url, tags: &Tags::NONE };
     let judgement = ledger.judge(subject(&old), born, born);

@@ -11,6 +11,7 @@ use crate::intake::{read_tags, strip_tags, take_unshared};
 use crate::object::{NewObject, Object};
 use crate::origin::{OriginRequest, RequestContent};
 use crate::respond::{Forwarded, answer_failure};
+use crate::shelf::Renewal;
 use crate::tier::Child;
 use crate::upstream;
 use http::{HeaderMap, Method, StatusCode};
@@ -63,9 +64,14 @@ impl Proxy {
         httpcache::strip_hop_by_hop(&mut headers);
         match self.update(asked, &base.object, response.status(), &headers, request_time) {
             Update::None => {}
-            Update::Renew(renewed) => landing.store(base.key, |allowed| {
-                state.shelf.renew(base.key, &base.object, renewed.filter(|_| allowed));
-            }),
+            Update::Renew(renewed) => {
+                let renewal = landing.store(base.key, |allowed| {
+                    state.shelf.renew(base.key, &base.object, renewed.filter(|_| allowed))
+                });
+                if renewal == Renewal::DroppedFromDisk {
+                    state.shelf.settle(base.key).await;
+                }
+            }
         }
         Passed::Answered(pass_back(state, forwarded.reason, asked.asker, response))
     }

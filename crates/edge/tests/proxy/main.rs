@@ -4,6 +4,7 @@
 
 mod caching;
 mod connections;
+mod disk;
 mod fencing;
 mod forwarding;
 mod framing;

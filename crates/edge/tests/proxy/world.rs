@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) accept: mpsc::Sender<ControlLink>,
     /// How many requests it took to find out that the edge is configured.
     preliminary_requests: usize,
+    config: EdgeConfig,
+    wall: fn() -> SystemTime,
 }
 
 pub(crate) fn host(text: &str) -> HostName {
@@ -139,8 +141,9 @@ impl World {
         // So that a lease that the test lets go comes soon.
         config.pings_per_lease = 1000;
         change(&mut config);
-        let edge = edge::start(config, InProcess::new(accept.clone()), Clocks::with_wall(wall)).unwrap();
-        let mut world = Self { edge, control, origin, accept, preliminary_requests: 0 };
+        let feed = InProcess::new(accept.clone());
+        let edge = edge::start(config.clone(), feed, Clocks::with_wall(wall)).unwrap();
+        let mut world = Self { edge, control, origin, accept, preliminary_requests: 0, config, wall };
         world.until_configured().await;
         if lease.is_some() {
             until("a lease", || world.edge.is_ready()).await;
@@ -172,6 +175,24 @@ impl World {
             until("a lease of the second edge", || edge.is_ready()).await;
         }
         (edge, control)
+    }
+
+    /// Ends the edge, lets `meanwhile` happen, and starts another with the same settings unless they were changed.
+    /// It has its configuration then, and a lease if the control plane grants one.
+    pub(crate) async fn restarted(self, meanwhile: impl FnOnce(&Control, &mut EdgeConfig)) -> Self {
+        let Self { edge, control, origin, accept, mut config, wall, .. } = self;
+        let stopped = tokio::task::spawn_blocking(move || edge.stop());
+        tokio::time::timeout(PATIENCE, stopped).await.unwrap().unwrap();
+        meanwhile(&control, &mut config);
+        let feed = InProcess::new(accept.clone());
+        let edge = edge::start(config.clone(), feed, Clocks::with_wall(wall)).unwrap();
+        let mut world = Self { edge, control, origin, accept, preliminary_requests: 0, config, wall };
+        world.until_configured().await;
+        if world.control.grants_leases() {
+            until("a lease", || world.edge.is_ready()).await;
+        }
+        world.preliminary_requests = world.requests();
+        world
     }
 
     /// How many requests have come to the edge.

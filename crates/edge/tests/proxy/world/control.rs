@@ -115,6 +115,11 @@ impl Control {
         self.shared.plan.lock().unwrap().lease = Some(lease);
     }
 
+    /// Whether pings are answered with leases.
+    pub(crate) fn grants_leases(&self) -> bool {
+        self.shared.plan.lock().unwrap().lease.is_some()
+    }
+
     /// The position of the last entry of the log.
     pub(crate) fn head(&self) -> u64 {
         self.shared.plan.lock().unwrap().head()

@@ -1,0 +1,274 @@
+//! What waits for the thread that changes the disk.
+//!
+//! One lock guards both the waiting list and the taking of files out of the index by others than that thread, so that
+//! no file is in neither: a sweep that finds it in no place may say that it is gone.
+
+use super::index::{Index, Stored};
+use crate::object::{Object, place};
+use crate::shelf::{ObjectKey, Selector};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How many writes may wait. More are not written.
+pub(crate) const WRITES_QUEUED_MAX: usize = 1024;
+
+/// How much content of waiting writes is held, in bytes, beside what memory holds of it.
+pub(crate) const WRITE_BYTES_QUEUED_MAX: u64 = 64 << 20;
+
+/// How many keys are remembered that were removed while the files are still being found. After more, files that are
+/// found are dropped.
+pub(crate) const REMOVED_KEYS_MAX: usize = 1 << 16;
+
+/// What is to be written.
+pub(super) enum WriteKind {
+    Object(Arc<Object>),
+    Selector(Arc<Selector>, u64),
+}
+
+pub(super) struct Write {
+    pub(super) key: ObjectKey,
+    pub(super) kind: WriteKind,
+    bytes: u64,
+}
+
+/// What became of a request for a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SweepOutcome {
+    /// All was walked; so many objects went.
+    Swept(u64),
+    /// Not yet: the files of the last run are still being found.
+    Recovering,
+}
+
+#[derive(Default)]
+struct Waiting {
+    writes: VecDeque<Write>,
+    /// The key that is being written right now.
+    writing: Option<ObjectKey>,
+    /// Whether what is being written was removed meanwhile.
+    is_cancelled: bool,
+    /// Files that are in the index no more and on disk still. Each was in the index once, which bounds them.
+    condemned: Vec<(ObjectKey, u64)>,
+    settles: Vec<(ObjectKey, oneshot::Sender<()>)>,
+    sweep: Option<oneshot::Sender<SweepOutcome>>,
+    /// Keys removed while files are being found; `None` once all are.
+    removed: Option<RemovedKeys>,
+    is_told_to_save: bool,
+    is_told_to_stop: bool,
+}
+
+#[derive(Default)]
+struct RemovedKeys {
+    keys: std::collections::HashSet<ObjectKey>,
+    is_full: bool,
+}
+
+/// What the thread takes for one turn.
+pub(super) struct Turn {
+    pub(super) condemned: Vec<(ObjectKey, u64)>,
+    pub(super) settles: Vec<(ObjectKey, oneshot::Sender<()>)>,
+    pub(super) write: Option<Write>,
+    pub(super) sweep: Option<oneshot::Sender<SweepOutcome>>,
+    pub(super) is_told_to_save: bool,
+    pub(super) is_told_to_stop: bool,
+}
+
+pub(super) struct Jobs {
+    waiting: Mutex<Waiting>,
+    came: Condvar,
+    write_bytes: AtomicU64,
+}
+
+impl Jobs {
+    /// No jobs; files of an earlier run are yet to be found.
+    pub(super) fn new() -> Self {
+        let waiting = Waiting { removed: Some(RemovedKeys::default()), ..Waiting::default() };
+        Self { waiting: Mutex::new(waiting), came: Condvar::new(), write_bytes: AtomicU64::new(0) }
+    }
+
+    /// How much content waits to be written.
+    pub(super) fn write_bytes(&self) -> u64 {
+        self.write_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Queues a write. Whether there was room for it.
+    pub(super) fn write(&self, key: ObjectKey, kind: WriteKind, bytes: u64) -> bool {
+        // Read first: when the queue is full, hits must not all wait for its lock.
+        if self.write_bytes() + bytes > WRITE_BYTES_QUEUED_MAX {
+            return false;
+        }
+        let mut waiting = self.waiting.lock();
+        if waiting.writes.len() >= WRITES_QUEUED_MAX {
+            return false;
+        }
+        waiting.cancel(key, &self.write_bytes);
+        self.write_bytes.fetch_add(bytes, Ordering::Relaxed);
+        waiting.writes.push_back(Write { key, kind, bytes });
+        self.came.notify_one();
+        true
+    }
+
+    /// Takes a key out of the index and out of the queue. Whether there was anything. Keeps away a file that is yet to be
+    /// found, too, if it is `for_good`: not if another response takes its place, which is no reason to drop files.
+    pub(super) fn condemn(&self, key: ObjectKey, index: &Index, for_good: bool) -> bool {
+        let mut waiting = self.waiting.lock();
+        let mut found = waiting.cancel(key, &self.write_bytes);
+        if let Some(removed) = waiting.removed.as_mut().filter(|_| for_good) {
+            removed.is_full |= removed.keys.len() >= REMOVED_KEYS_MAX;
+            if !removed.is_full {
+                removed.keys.insert(key);
+            }
+        }
+        if let Some(stored) = index.remove(key) {
+            waiting.condemned.push((key, stored.serial));
+            found = true;
+            self.came.notify_one();
+        }
+        found
+    }
+
+    /// Takes one file out of the index, if it is still there.
+    pub(super) fn condemn_file(&self, key: ObjectKey, serial: u64, index: &Index) {
+        let mut waiting = self.waiting.lock();
+        if index.remove_serial(key, serial).is_some() {
+            waiting.condemned.push((key, serial));
+            self.came.notify_one();
+        }
+    }
+
+    /// Asks to be told when all that is condemned under this key is gone for good.
+    pub(super) fn settle(&self, key: ObjectKey) -> oneshot::Receiver<()> {
+        let (done, settled) = oneshot::channel();
+        self.waiting.lock().settles.push((key, done));
+        self.came.notify_one();
+        settled
+    }
+
+    /// Asks for a sweep. A second request takes the place of the first, which then has no answer.
+    pub(super) fn sweep(&self) -> oneshot::Receiver<SweepOutcome> {
+        let (done, swept) = oneshot::channel();
+        self.waiting.lock().sweep = Some(done);
+        self.came.notify_one();
+        swept
+    }
+
+    pub(super) fn save(&self) {
+        self.waiting.lock().is_told_to_save = true;
+        self.came.notify_one();
+    }
+
+    pub(super) fn stop(&self) {
+        self.waiting.lock().is_told_to_stop = true;
+        self.came.notify_one();
+    }
+
+    /// Waits for a job, not for longer than this.
+    pub(super) fn wait(&self, longest: Duration) {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_idle() {
+            self.came.wait_for(&mut waiting, longest);
+        }
+    }
+
+    /// What is to be done now.
+    pub(super) fn take(&self) -> Turn {
+        let mut waiting = self.waiting.lock();
+        let write = waiting.writes.pop_front();
+        waiting.writing = write.as_ref().map(|write| write.key);
+        waiting.is_cancelled = false;
+        if let Some(write) = &write {
+            self.write_bytes.fetch_sub(write.bytes, Ordering::Relaxed);
+        }
+        Turn {
+            condemned: std::mem::take(&mut waiting.condemned),
+            settles: std::mem::take(&mut waiting.settles),
+            write,
+            sweep: waiting.sweep.take(),
+            is_told_to_save: std::mem::take(&mut waiting.is_told_to_save),
+            is_told_to_stop: waiting.is_told_to_stop,
+        }
+    }
+
+    /// What was condemned since the turn began.
+    pub(super) fn take_condemned(&self) -> Vec<(ObjectKey, u64)> {
+        std::mem::take(&mut self.waiting.lock().condemned)
+    }
+
+    /// Takes what was written into the index, unless it was removed meanwhile. Returns the files that go, and whether it
+    /// was taken in.
+    pub(super) fn land(
+        &self,
+        key: ObjectKey,
+        stored: Arc<Stored>,
+        index: &Index,
+    ) -> (Vec<(ObjectKey, Arc<Stored>)>, bool) {
+        let mut waiting = self.waiting.lock();
+        waiting.writing = None;
+        if std::mem::take(&mut waiting.is_cancelled) {
+            return (vec![(key, stored)], false);
+        }
+        (index.insert(key, stored), true)
+    }
+
+    /// Takes in a file of an earlier run, unless its key was removed or written since. Returns the files that go.
+    pub(super) fn recover(
+        &self,
+        key: ObjectKey,
+        stored: Arc<Stored>,
+        index: &Index,
+    ) -> Vec<(ObjectKey, Arc<Stored>)> {
+        let waiting = self.waiting.lock();
+        let is_removed =
+            waiting.removed.as_ref().is_some_and(|removed| removed.is_full || removed.keys.contains(&key));
+        if is_removed || index.peek(key).is_some_and(|newer| newer.serial > stored.serial) {
+            return vec![(key, stored)];
+        }
+        index.insert(key, stored)
+    }
+
+    /// All files of earlier runs are found.
+    pub(super) fn recovered(&self) {
+        self.waiting.lock().removed = None;
+    }
+}
+
+impl Waiting {
+    fn is_idle(&self) -> bool {
+        self.writes.is_empty()
+            && self.condemned.is_empty()
+            && self.settles.is_empty()
+            && self.sweep.is_none()
+            && !self.is_told_to_save
+            && !self.is_told_to_stop
+    }
+
+    /// Gives up whatever is to be written under a key.
+    fn cancel(&mut self, key: ObjectKey, write_bytes: &AtomicU64) -> bool {
+        let mut found = false;
+        if self.writing == Some(key) {
+            self.is_cancelled = true;
+            found = true;
+        }
+        self.writes.retain(|write| {
+            let goes = write.key == key;
+            if goes {
+                found = true;
+                write_bytes.fetch_sub(write.bytes, Ordering::Relaxed);
+                if let WriteKind::Object(object) = &write.kind {
+                    let _ = object.place.compare_exchange(
+                        place::QUEUED,
+                        place::MEMORY,
+                        Ordering::AcqRel,
+                        Ordering::Acquire,
+                    );
+                }
+            }
+            !goes
+        });
+        found
+    }
+}
