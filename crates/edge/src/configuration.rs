@@ -12,7 +12,8 @@
 //!
 //! Object keys hold the version of the zone's keys, so that what requests with two versions store and fetch never meets.
 //! A request that has read the old settings and a `seen` past their end is one that started before the entry could be
-//! acknowledged: what it stores is found by no request that starts later.
+//! acknowledged: what it stores is found by no request that starts later. A child edge may have started after that; its
+//! request is passed on then ([`has_keys_of`]).
 
 use crate::sites::Sites;
 use crate::state::State;
@@ -23,6 +24,13 @@ use zone::{Zone, ZoneCaching, ZoneId};
 #[derive(Default)]
 pub(crate) struct Configuration {
     newest: Option<(u64, Vec<Zone>)>,
+}
+
+/// Whether a zone's cache keys are still those that a request was routed by, and are in force at the `seen` that it read
+/// since: for requests that may be older than what asked for them.
+pub(crate) fn has_keys_of(state: &State, routed: &Zone, seen: PurgeSeq) -> bool {
+    let caching = state.zones.read().caching(&routed.id);
+    caching.keys_version == routed.caching.keys_version && caching.keys_seq <= seen.number()
 }
 
 impl Configuration {
@@ -76,10 +84,12 @@ impl Configuration {
             if is_next && self.version() < config_version {
                 return Ok(rest);
             }
-            let reached = state.ledger.apply(epoch, change)?;
             if is_next {
-                self.show_keys(state, &change[0].entry.zone, reached);
+                // First, so that whoever reads a position at or past the entry finds the new settings. Whoever finds
+                // them before it is applied is fenced for that moment.
+                self.show_keys(state, &change[0].entry.zone, change[0].seq);
             }
+            state.ledger.apply(epoch, change)?;
             entries = after;
         }
     }

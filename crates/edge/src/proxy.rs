@@ -7,6 +7,7 @@ mod head_request;
 mod stale;
 mod upgrade;
 
+use crate::configuration::has_keys_of;
 use crate::fetch::{Base, Job, UNSHARED_FOR};
 use crate::flight::{
     Arrival, Boarding, FetchFailure, Flight, Joins, Landing, OwnContent, Reading, Sharing, may_share,
@@ -411,6 +412,7 @@ impl Proxy {
             let reading = self.read_now(routed);
             match child.part(upstream::place(state, &reading.clock, reading.seen), reading.leased) {
                 // One of the two leases holds, and covers what this edge has applied.
+                Part::Cache if !has_keys_of(state, routed.route.zone(), reading.seen) => return None,
                 Part::Cache => return Some(Reading { leased: true, ..reading }),
                 Part::PassOn => return None,
                 Part::Wait => tokio::time::timeout_at(deadline, applied).await.ok()?,
