@@ -67,7 +67,7 @@ use crate::state::{Counters, NoRandomness, random};
 use admission::SeenKeys;
 use index::Index;
 use jobs::{Jobs, WriteKind};
-use purge::{Ledger, PurgeSeq};
+use purge::{Ledger, PurgeSeq, UrlKey};
 use recall::Reads;
 use state_file::Durable;
 use std::sync::Arc;
@@ -227,6 +227,30 @@ impl Disk {
             bytes: self.index.used_bytes(),
             is_recovered: self.is_recovered.load(Ordering::Acquire),
             is_failing: !self.takes_writes(),
+        }
+    }
+
+    /// How many bytes it may take.
+    pub(crate) fn budget_bytes(&self) -> u64 {
+        self.budget_bytes
+    }
+
+    /// The files of a URL's response or of its variants, for which the whole index is walked. Leaves no trace.
+    pub(crate) fn stored_of(
+        &self,
+        url_key: ObjectKey,
+        url: &UrlKey,
+        most: usize,
+    ) -> Vec<(ObjectKey, Arc<Stored>)> {
+        let is_of_url =
+            |stored: &Stored| matches!(&stored.kind, StoredKind::Object(header) if header.url == *url);
+        match self.index.peek(url_key) {
+            Some(stored) if is_of_url(&stored) => vec![(url_key, stored)],
+            Some(stored) if matches!(stored.kind, StoredKind::Varies(..)) => {
+                let files = self.index.snapshot().into_iter();
+                files.filter(|(_, stored)| is_of_url(stored)).take(most).collect()
+            }
+            Some(_) | None => Vec::new(),
         }
     }
 

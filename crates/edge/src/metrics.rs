@@ -5,6 +5,7 @@
 //! in the program, never from a request.
 
 use crate::counter::{NamedCounters, TIME_BOUNDS_SECS, Times};
+use crate::disk::Disk;
 use crate::outcome::OutcomeKind;
 use crate::state::State;
 use std::fmt::Write as _;
@@ -20,6 +21,9 @@ pub(crate) fn page(state: &State) -> String {
     origins(state, &mut page);
     purges(state, &mut page);
     store(state, &mut page);
+    if let Some(disk) = state.shelf.disk() {
+        on_disk(disk, &mut page);
+    }
     if let Some(log) = &state.access_log {
         let counts = log.counts();
         page.one(
@@ -116,6 +120,7 @@ fn answers(state: &State, page: &mut Page) {
             "HTTP/2 connections broken off because of too many frames that carry nothing.",
             &counters.flooded,
         ),
+        ("child_requests_total", "Requests that child edges sent.", &counters.of_children),
     ] {
         page.one(Kind::Counter, name, help, counter.load(Relaxed));
     }
@@ -130,6 +135,20 @@ fn origins(state: &State, page: &mut Page) {
         "Requests sent to an origin or its backup again, after a failure.",
         counters.repeated.load(Relaxed),
     );
+    for (name, help, counter) in [
+        (
+            "parents_passed_over_total",
+            "Requests that a parent edge did not answer, and that went on to the next or to the origin.",
+            &counters.parents_passed_over,
+        ),
+        (
+            "upgrades_total",
+            "Connections that changed to another protocol, such as WebSocket.",
+            &counters.upgrades,
+        ),
+    ] {
+        page.one(Kind::Counter, name, help, counter.load(Relaxed));
+    }
     page.times(
         "origin_head_seconds",
         "How long origins took until the heads of their responses.",
@@ -215,6 +234,41 @@ fn store(state: &State, page: &mut Page) {
         "Content that is being stored right now.",
         state.storing_bytes.load(Relaxed),
     );
+}
+
+fn on_disk(disk: &Disk, page: &mut Page) {
+    let (usage, counts) = (disk.usage(), disk.counts());
+    for (name, help, value) in [
+        ("disk_files", "Files of the disk tier.", usage.files as u64),
+        ("disk_bytes", "What they take of its budget.", usage.bytes),
+        ("disk_capacity_bytes", "The budget of the disk tier.", disk.budget_bytes()),
+        ("disk_recovered", "1 once all files of the last run have been found.", usage.is_recovered.into()),
+        (
+            "disk_failing",
+            "1 while nothing is written, since the disk is full or fails.",
+            usage.is_failing.into(),
+        ),
+    ] {
+        page.one(Kind::Gauge, name, help, value);
+    }
+    for (name, help, counter) in [
+        ("disk_hits_total", "Objects that were read from disk for a request.", &counts.hits),
+        ("disk_written_total", "Files written.", &counts.written),
+        (
+            "disk_not_written_total",
+            "Files that were to be written and were not: too many waited, or the disk failed.",
+            &counts.not_written,
+        ),
+        ("disk_write_errors_total", "Writes that failed.", &counts.write_errors),
+        (
+            "disk_read_errors_total",
+            "Reads that failed or took too long, and files that were damaged.",
+            &counts.read_errors,
+        ),
+        ("disk_evicted_total", "Files that went because the budget was used up.", &counts.evicted),
+    ] {
+        page.one(Kind::Counter, name, help, counter.load(Relaxed));
+    }
 }
 
 #[derive(Clone, Copy)]

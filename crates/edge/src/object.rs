@@ -118,6 +118,26 @@ pub(crate) fn hold(
     }
 }
 
+/// The same without leaving a trace, and up to where it is known. For those who only want to know.
+pub(crate) fn look(
+    ledger: &Ledger,
+    subject: Subject<'_>,
+    born: PurgeSeq,
+    checked: &AtomicU64,
+    invalidated: &AtomicU64,
+) -> (Standing, PurgeSeq) {
+    let checked = PurgeSeq::new(checked.load(Ordering::Acquire));
+    let judgement = ledger.judge(subject, born, checked);
+    let standing = match (judgement.verdict, invalidated.load(Ordering::Acquire)) {
+        (Verdict::Deleted(seq), _) => Standing::Deleted(seq),
+        (Verdict::BeyondHorizon, _) => Standing::BeyondHorizon,
+        (Verdict::Invalidated(seq), known) => Standing::Invalidated(seq.max(PurgeSeq::new(known))),
+        (Verdict::Clear, 0) => Standing::Clear,
+        (Verdict::Clear, known) => Standing::Invalidated(PurgeSeq::new(known)),
+    };
+    (standing, checked)
+}
+
 impl Object {
     pub(crate) fn new(parts: NewObject) -> Arc<Self> {
         Arc::new(Self::made_of(parts))
@@ -183,16 +203,7 @@ impl Object {
 
     /// The same without leaving a trace, and up to where it is known. For those who only want to know.
     pub(crate) fn look(&self, ledger: &Ledger) -> (Standing, PurgeSeq) {
-        let checked = PurgeSeq::new(self.checked.load(Ordering::Acquire));
-        let judgement = ledger.judge(self.subject(), self.birth.born, checked);
-        let standing = match (judgement.verdict, self.invalidated.load(Ordering::Acquire)) {
-            (Verdict::Deleted(seq), _) => Standing::Deleted(seq),
-            (Verdict::BeyondHorizon, _) => Standing::BeyondHorizon,
-            (Verdict::Invalidated(seq), known) => Standing::Invalidated(seq.max(PurgeSeq::new(known))),
-            (Verdict::Clear, 0) => Standing::Clear,
-            (Verdict::Clear, known) => Standing::Invalidated(PurgeSeq::new(known)),
-        };
-        (standing, checked)
+        look(ledger, self.subject(), self.birth.born, &self.checked, &self.invalidated)
     }
 
     /// The same as [`Object::standing`], and lets the outcome count up to `swept_to`, every mark up to which was applied before the walk.

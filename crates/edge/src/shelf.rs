@@ -507,6 +507,15 @@ impl Shelf {
         }
     }
 
+    /// What is on disk of a URL and not in memory, too.
+    pub(crate) fn stored_on_disk(&self, url_key: ObjectKey, url: &UrlKey, most: usize) -> Vec<Arc<Stored>> {
+        let found = self.disk.iter().flat_map(|disk| disk.stored_of(url_key, url, most));
+        found
+            .filter(|(key, _)| !matches!(self.cache.peek(key), Some(Entry::Object(_))))
+            .map(|(_, stored)| stored)
+            .collect()
+    }
+
     /// The disk tier, if there is one.
     pub(crate) fn disk(&self) -> Option<&Arc<Disk>> {
         self.disk.as_ref()

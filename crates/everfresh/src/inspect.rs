@@ -65,12 +65,6 @@ fn in_words(found: &Value) -> String {
 }
 
 fn object_in_words(object: &Value) -> Vec<String> {
-    let ttl = object["ttl_secs"].as_i64().unwrap_or_default();
-    let freshness = if object["fresh"] == true {
-        format!("fresh for {ttl} s")
-    } else {
-        format!("stale since {} s", -ttl)
-    };
     let standing = match (text(&object["standing"]).as_str(), object["purged_by"].as_u64()) {
         ("clear", _) => "no purge since its fetch matches it".to_owned(),
         ("invalidated", Some(seq)) => {
@@ -81,17 +75,9 @@ fn object_in_words(object: &Value) -> Vec<String> {
             "beyond the horizon: as good as gone, since purges up to there are not known any more".to_owned()
         }
     };
-    let mut lines = vec![
-        format!(
-            "stored    in {}: status {}, {} bytes",
-            text(&object["in"]),
-            object["status"],
-            object["bytes"]
-        ),
-        format!("  age       {} s, {freshness}", object["age_secs"]),
-        format!("  purges    {standing}"),
-        format!("  born      at {} of the log, checked up to {}", object["born"], object["checked"]),
-    ];
+    let mut lines = place_in_words(object);
+    lines.push(format!("  purges    {standing}"));
+    lines.push(format!("  born      at {} of the log, checked up to {}", object["born"], object["checked"]));
     let tags: Vec<&str> = object["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !tags.is_empty() {
         lines.push(format!("  tags      {}", tags.join(" ")));
@@ -111,6 +97,24 @@ fn object_in_words(object: &Value) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Where it is, and how old. What is on disk only is not read for it.
+fn place_in_words(object: &Value) -> Vec<String> {
+    let place = text(&object["in"]);
+    if let Some(bytes) = object["file_bytes"].as_u64() {
+        return vec![format!("stored    on {place}: a file of {bytes} bytes")];
+    }
+    let ttl = object["ttl_secs"].as_i64().unwrap_or_default();
+    let freshness = if object["fresh"] == true {
+        format!("fresh for {ttl} s")
+    } else {
+        format!("stale since {} s", -ttl)
+    };
+    vec![
+        format!("stored    in {place}: status {}, {} bytes", object["status"], object["bytes"]),
+        format!("  age       {} s, {freshness}", object["age_secs"]),
+    ]
 }
 
 fn text(value: &Value) -> String {
@@ -134,9 +138,12 @@ mod tests {
             "standing": "invalidated", "purged_by": 9, "born": 4, "checked": 9, "tags": ["a", "b"],
             "tags_ignored": 0, "etag": "\"\u{1b}[1m\"", "vary": null,
         });
+        let on_disk = json!({
+            "in": "disk", "file_bytes": 345, "standing": "clear", "purged_by": null, "born": 5, "checked": 9, "tags": [],
+        });
         let found = json!({
             "url": "http://www.a.test/x", "served": true, "key": "00ff", "key_url": "www.a.test/x", "zone": "zone-1", "domain": "www.a.test",
-            "lease": { "holds": true, "left_ms": 4000 }, "applied": 9, "horizon": 0, "stored": [object],
+            "lease": { "holds": true, "left_ms": 4000 }, "applied": 9, "horizon": 0, "stored": [object, on_disk],
         });
         let expected = "\
 url       http://www.a.test/x
@@ -150,6 +157,9 @@ stored    in memory: status 200, 12 bytes
   born      at 4 of the log, checked up to 9
   tags      a b
   etag      \"\u{fffd}[1m\"
+stored    on disk: a file of 345 bytes
+  purges    no purge since its fetch matches it
+  born      at 5 of the log, checked up to 9
 ";
         assert_eq!(in_words(&found), expected);
         let unknown = json!({ "url": "x.test/", "served": false, "why": "no such host" });

@@ -1,5 +1,6 @@
 //! What an edge holds: of one URL, and in all. Only looks; nothing that is looked at counts as used.
 
+use crate::disk::{Stored, StoredKind};
 use crate::object::{Object, Standing};
 use crate::routes::{Decided, Routes};
 use crate::state::State;
@@ -46,7 +47,9 @@ pub(super) fn url(state: &State, query: &str) -> Result<Value, String> {
     let key = state.shelf.url_key(zone, &url);
     let now = (state.clocks.wall)();
     let stored = state.shelf.stored_of(key, &url, VARIANTS_SHOWN_MAX);
-    let stored: Vec<Value> = stored.iter().map(|object| shown_object(state, object, now)).collect();
+    let mut stored: Vec<Value> = stored.iter().map(|object| shown_object(state, object, now)).collect();
+    let on_disk = state.shelf.stored_on_disk(key, &url, VARIANTS_SHOWN_MAX - stored.len());
+    stored.extend(on_disk.iter().filter_map(|file| shown_file(state, file)));
     Ok(json!({
         "url": asked,
         "served": true,
@@ -69,12 +72,7 @@ fn lease(state: &State) -> Value {
 
 fn shown_object(state: &State, object: &Object, now: SystemTime) -> Value {
     let (standing, checked) = object.look(&state.ledger);
-    let (standing, purged_by) = match standing {
-        Standing::Clear => ("clear", None),
-        Standing::Invalidated(seq) => ("invalidated", Some(seq.number())),
-        Standing::Deleted(seq) => ("deleted", Some(seq.number())),
-        Standing::BeyondHorizon => ("beyond-horizon", None),
-    };
+    let (standing, purged_by) = shown_standing(standing);
     let headers = object.head.unpack();
     let field = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     json!({
@@ -97,6 +95,33 @@ fn shown_object(state: &State, object: &Object, now: SystemTime) -> Value {
         "content_type": field(http::header::CONTENT_TYPE),
         "content_encoding": field(http::header::CONTENT_ENCODING),
     })
+}
+
+/// An object on disk, by what is known of it without reading its file: a disk that hangs must not hold up who looks for
+/// the reason.
+fn shown_file(state: &State, stored: &Stored) -> Option<Value> {
+    let StoredKind::Object(header) = &stored.kind else { return None };
+    let (standing, checked) = header.look(&state.ledger);
+    let (standing, purged_by) = shown_standing(standing);
+    Some(json!({
+        "in": "disk",
+        "file_bytes": stored.file_bytes,
+        "standing": standing,
+        "purged_by": purged_by,
+        "born": header.birth.born.number(),
+        "checked": checked.number(),
+        "tags": header.tags.iter().collect::<Vec<_>>(),
+    }))
+}
+
+/// Its name, and the position of the purge.
+fn shown_standing(standing: Standing) -> (&'static str, Option<u64>) {
+    match standing {
+        Standing::Clear => ("clear", None),
+        Standing::Invalidated(seq) => ("invalidated", Some(seq.number())),
+        Standing::Deleted(seq) => ("deleted", Some(seq.number())),
+        Standing::BeyondHorizon => ("beyond-horizon", None),
+    }
 }
 
 fn millis(time: Duration) -> u64 {

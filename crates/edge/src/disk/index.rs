@@ -4,7 +4,7 @@
 //! again. What it evicts, and what is replaced, the caller unlinks.
 
 use crate::groups::GroupEvent;
-use crate::object::{Birth, Standing, hold};
+use crate::object::{Birth, Standing, hold, look};
 use crate::shelf::{KeyIsHash, ObjectKey, Selector};
 use purge::{Ledger, PurgeSeq, Subject, Tags, UrlKey};
 use quick_cache::sync::Cache;
@@ -52,6 +52,12 @@ impl StoredHeader {
     pub(crate) fn standing(&self, ledger: &Ledger) -> Standing {
         let subject = Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags };
         hold(ledger, subject, self.birth.born, &self.checked, &self.invalidated)
+    }
+
+    /// See [`crate::object::Object::look`].
+    pub(crate) fn look(&self, ledger: &Ledger) -> (Standing, PurgeSeq) {
+        let subject = Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags };
+        look(ledger, subject, self.birth.born, &self.checked, &self.invalidated)
     }
 
     /// See [`crate::object::Object::sweep`].

@@ -1,11 +1,12 @@
 //! What an edge tells its operator: metrics, health, what is stored, what is logged, and the access log.
 
 use crate::world::{Answer, Client, HOST, World, tag, until, url};
-use edge::{AccessLogConfig, AccessLogFormat, AdminConfig, EdgeConfig, LogLevel};
+use edge::{AccessLogConfig, AccessLogFormat, AdminConfig, DiskConfig, EdgeConfig, LogLevel};
 use purge::Method;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -175,7 +176,13 @@ async fn failures_are_counted_by_name() {
 #[tokio::test]
 async fn every_metric_is_explained() {
     let directory = TempDir::new().unwrap();
-    let world = World::start_with(logs_to(&directory.path().join("log"), AccessLogFormat::Json, 1)).await;
+    let log = directory.path().join("log");
+    let logs = logs_to(&log, AccessLogFormat::Json, 1);
+    let world = World::start_with(|config| {
+        logs(config);
+        config.disk = Some(DiskConfig { directory: directory.path().join("cache"), bytes: 64 << 20 });
+    })
+    .await;
     let page = include_str!("../../../../docs/operating.md");
     let explained: Vec<&str> =
         page.lines().filter_map(|line| line.strip_prefix("| `everfresh_edge_")).collect();
@@ -242,6 +249,49 @@ async fn what_is_stored_of_a_url_is_told() {
     assert_eq!((&object["standing"], &object["purged_by"]), (&"deleted".into(), &seq.into()));
     let store = get_json(&world, "/store").await;
     assert_eq!((&store["entries"], &store["marks"], &store["applied"]), (&1.into(), &2.into(), &2.into()));
+}
+
+#[tokio::test]
+async fn what_is_only_on_disk_is_told_and_counted() {
+    let directory = TempDir::new().unwrap();
+    let on_disk = |config: &mut EdgeConfig| {
+        with_admin(config);
+        config.disk = Some(DiskConfig { directory: directory.path().join("cache"), bytes: 64 << 20 });
+    };
+    let mut world = World::start_with(on_disk).await;
+    world.fetch("/a", &format!("{MINUTE}cache-tag: red\r\n"), "content").await;
+    for language in ["de", "fr"] {
+        let pending = world.get_with("/v", &format!("accept-language: {language}\r\n"));
+        let fields = format!("{MINUTE}vary: accept-language\r\n");
+        world.origin.next().await.reply("200 OK", &fields, language.as_bytes()).await;
+        pending.await;
+    }
+    let written = |world: &World| world.edge.disk().unwrap().1.written.load(Ordering::Relaxed);
+    until("all on disk", || written(&world) == 4).await;
+    assert_eq!(value(&metrics(&world).await, "disk_written_total"), 4);
+    let seq = world.purge(tag("red"), Method::Invalidate).await;
+
+    let world = world.restarted(|_, _| {}).await;
+    until("the files of the last run", || world.edge.disk().unwrap().0.is_recovered).await;
+    let told = inspect(&world, "/a").await;
+    let [object] = &told["stored"].as_array().unwrap()[..] else { panic!("{told}") };
+    assert_eq!((&object["in"], &object["tags"]), (&"disk".into(), &serde_json::json!(["red"])));
+    assert_eq!((&object["standing"], &object["purged_by"]), (&"invalidated".into(), &seq.into()));
+    let variants = inspect(&world, "/v").await;
+    assert_eq!(variants["stored"].as_array().unwrap().len(), 2);
+    let counted = metrics(&world).await;
+    assert_eq!((value(&counted, "disk_files"), value(&counted, "disk_recovered")), (4, 1));
+    assert_eq!((value(&counted, "disk_hits_total"), value(&counted, "disk_failing")), (0, 0));
+
+    let pending = world.get_with("/v", "accept-language: fr\r\n");
+    assert_eq!(pending.await.text(), "fr");
+    assert_eq!(value(&metrics(&world).await, "disk_hits_total"), 1);
+    let variants = inspect(&world, "/v").await;
+    let mut places: Vec<_> =
+        variants["stored"].as_array().unwrap().iter().map(|object| object["in"].as_str().unwrap()).collect();
+    places.sort_unstable();
+    assert_eq!(places, ["disk", "memory"]);
+    world.stop().await;
 }
 
 #[tokio::test]
