@@ -10,6 +10,7 @@ mod commands;
 mod configuration;
 mod crash;
 mod cut_off;
+mod disk;
 mod origin_tls;
 mod prefetching;
 mod process;

@@ -1,7 +1,7 @@
 //! `everfresh serve`, and the commands that speak to it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -106,17 +106,21 @@ impl Serve {
 
 /// The first line of its output; `None` if it ends without one.
 fn first_line(process: &mut Process) -> Option<String> {
+    first_lines(process, 1).pop()
+}
+
+/// The first lines of its output, so many unless it ends before.
+fn first_lines(process: &mut Process, count: usize) -> Vec<String> {
     let mut output = BufReader::new(process.child.stdout.take().unwrap());
-    let (sender, line) = sync_channel(1);
+    let (sender, lines) = sync_channel(1);
     std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = output.read_line(&mut line);
+        let read = output.by_ref().lines().take(count).map_while(Result::ok).collect();
         // Nobody listens any more after a time that was too long.
-        let _ = sender.send(read.ok().filter(|bytes| *bytes > 0).map(|_| line));
+        let _ = sender.send(read);
         // What else it prints must not fill the pipe.
         let _ = std::io::copy(&mut output, &mut std::io::sink());
     });
-    line.recv_timeout(PATIENCE).expect("everfresh serve should say that it is ready, or end")
+    lines.recv_timeout(PATIENCE).expect("everfresh should say that it is ready, or end")
 }
 
 /// A running `everfresh serve`.
@@ -208,9 +212,14 @@ impl Everfresh {
         command.arg("edge").args(arguments).env_remove("EVERFRESH_EDGE_TOKEN");
         command.stdin(no_input()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = Process::spawn(&mut command, "cargo builds it");
-        let line = first_line(&mut process).expect("the edge should say that it is ready");
-        let (_, address) = line.trim_end().rsplit_once("http://").unwrap_or_else(|| panic!("{line:?}"));
-        Edge { address: address.parse().unwrap(), process }
+        let has_admin = arguments.contains(&"--admin-listen");
+        let lines = first_lines(&mut process, if has_admin { 2 } else { 1 });
+        let address = |line: &String| {
+            let address = line.rsplit_once("http://").and_then(|(_, address)| address.parse().ok());
+            address.unwrap_or_else(|| panic!("{lines:?}"))
+        };
+        let listens = lines.first().map(address).expect("the edge should say that it is ready");
+        Edge { address: listens, admin: lines.get(1).map(address), process }
     }
 
     /// Asks it to end.
@@ -240,10 +249,18 @@ impl Everfresh {
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) address: SocketAddr,
+    /// Where it tells of itself, if it was asked to.
+    pub(crate) admin: Option<SocketAddr>,
     process: Process,
 }
 
 impl Edge {
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
+    }
+
     /// Stops it where it is, as a machine does that is suspended.
     pub(crate) fn sleep(&self) {
         self.process.signal(Signal::STOP);
