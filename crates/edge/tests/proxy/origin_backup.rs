@@ -15,9 +15,17 @@ struct Pair {
 }
 
 async fn pair(primary_listens: bool) -> Pair {
-    let backup = Origin::start().await;
-    let address = SocketAddr::from(([127, 0, 0, 2], backup.address().port()));
-    let primary = if primary_listens { Some(Origin::start_at(address).await) } else { None };
+    // Both listen at one port, which the second address may have given away meanwhile: then at another.
+    let (backup, address, primary) = loop {
+        let backup = Origin::start().await;
+        let address = SocketAddr::from(([127, 0, 0, 2], backup.address().port()));
+        if !primary_listens {
+            break (backup, address, None);
+        }
+        if let Some(primary) = Origin::try_start_at(address).await {
+            break (backup, address, Some(primary));
+        }
+    };
     let world = World::before(
         |origin| {
             origin.address = host("127.0.0.2");

@@ -27,11 +27,12 @@ pub(crate) struct Exchange {
 
 impl Origin {
     pub(crate) async fn start() -> Self {
-        Self::start_at(([127, 0, 0, 1], 0).into()).await
+        Self::try_start_at(([127, 0, 0, 1], 0).into()).await.unwrap()
     }
 
-    pub(crate) async fn start_at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+    /// At this address, unless someone else listens there.
+    pub(crate) async fn try_start_at(address: SocketAddr) -> Option<Self> {
+        let listener = TcpListener::bind(address).await.ok()?;
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let (show, exchanges) = mpsc::channel(1024);
@@ -42,7 +43,7 @@ impl Origin {
                 tokio::spawn(converse(connection, stream, show.clone(), Arc::clone(&count)));
             }
         });
-        Self { address, asked, exchanges }
+        Some(Self { address, asked, exchanges })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
