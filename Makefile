@@ -1,6 +1,7 @@
 # make demo    shows a purge by the official client at work, and ends by itself (DEMO_STAY=1 keeps it running)
 # make test    checks everything: format, lints, every crate, scenarios with real parts
 # make bench   compares hits, purges and memory with nginx, Varnish and HAProxy, in one run (BENCH_QUICK=1: a minute)
+# make fuzz    looks for bytes that make a reader of outside bytes break its promise (FUZZ_SECONDS=60, for all of them)
 # make bench-purge   measures lookups and purges by marks outstanding and objects cached
 #
 # Needs Rust and a Debian (12 or later). What is missing of python3-venv, a C compiler and, for the tests, nginx is
@@ -40,6 +41,37 @@ bench: compared
 .PHONY: bench-purge
 bench-purge:
 	cargo bench --locked -p purge
+
+# What libFuzzer needs to see which code an input reaches. All of it is in stable Rust; a target must be named, so that
+# build scripts are built without it.
+FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 $(addprefix -Cllvm-args=-sanitizer-coverage-, \
+	level=4 inline-8bit-counters pc-table trace-compares)
+FUZZ_SECONDS ?= 60
+# From its manifest, which a test holds against the readers that there are.
+FUZZERS := $(shell sed -n 's|^path = "fuzz_targets/\(.*\)\.rs"$$|\1|p' fuzz/Cargo.toml)
+
+# An input that breaks something is kept in fuzz/artifacts; what reached new code, in fuzz/corpus, for the next run.
+.PHONY: fuzz
+fuzz: cxx
+	@host=$$(rustc -vV | sed -n 's/^host: //p'); \
+	seconds=$$(( ($(FUZZ_SECONDS) + $(words $(FUZZERS)) - 1) / $(words $(FUZZERS)) )); \
+	export RUSTFLAGS='$(FUZZ_FLAGS)'; \
+	cargo="--locked --release --manifest-path fuzz/Cargo.toml --target $$host"; \
+	cargo build $$cargo --bins; \
+	for fuzzer in $(FUZZERS); do \
+		echo "$$fuzzer, $$seconds s"; \
+		mkdir -p "fuzz/corpus/$$fuzzer" "fuzz/artifacts/$$fuzzer"; \
+		cargo run --quiet $$cargo --bin "$$fuzzer" -- -max_total_time="$$seconds" -max_len=4096 -timeout=10 \
+			-verbosity=0 -print_final_stats=1 -dict="fuzz/words/$$fuzzer.dict" \
+			-artifact_prefix="fuzz/artifacts/$$fuzzer/" "fuzz/corpus/$$fuzzer" "fuzz/seeds/$$fuzzer"; \
+	done
+
+# libFuzzer is written in C++.
+.PHONY: cxx
+cxx: packages
+	@missing=(); \
+	printf '#include <vector>\nint main() { return 0; }\n' | c++ -x c++ -o /dev/null - 2>/dev/null || missing+=(g++); \
+	$(install)
 
 # Installs Debian packages: the names in the array `missing`, if there are any.
 define install

@@ -7,6 +7,8 @@
 //!
 //! Knows no SQL and nothing of the public API.
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod http2;
 mod in_process;
 mod message;
