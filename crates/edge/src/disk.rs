@@ -48,6 +48,9 @@ mod recall;
 mod state_file;
 mod volume;
 
+#[cfg(test)]
+mod tests;
+
 pub use listing::{DirectoryListing, StoredFile, list_directory};
 pub use volume::DirectoryError;
 

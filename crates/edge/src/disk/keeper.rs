@@ -24,8 +24,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-/// How many files one turn sweeps, or finds.
-const FILES_PER_TURN: usize = 256;
+/// How many files one turn sweeps, or finds. Tests want much to happen in between.
+const FILES_PER_TURN: usize = if cfg!(test) { 2 } else { 256 };
 
 /// How often the state is written while it changes.
 pub(crate) const SAVE_INTERVAL: Duration = Duration::from_secs(10);
