@@ -8,27 +8,21 @@ use crate::parts::{Nginx, Serve, http};
 fn an_edge_does_what_its_file_says_and_flags_win_over_it() {
     let nginx = Nginx::start();
     nginx.write("/small", "content\n");
-    nginx.write("/large", &"x".repeat(4096));
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("edge.toml");
-    let text = "workers = 1\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n[cache]\nmemory = \"4MiB\"\n\
-                object_max = \"1KiB\"\n";
+    let text = "workers = 1\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n[clients]\ntarget_max = \"1KiB\"\n";
     std::fs::write(&file, text).unwrap();
     let config = ["--config", file.to_str().unwrap()];
     let network = Serve::new(&nginx.url()).edges(0).more(&config).start();
     assert_eq!(network.edges.len(), 2, "one for each address of the list");
-    let twice = |network: &crate::parts::Everfresh, path| {
-        network.get(0, path);
-        network.get(0, path).eo()
-    };
-    assert_eq!(twice(&network, "/small"), "HIT");
-    assert_eq!(twice(&network, "/large"), "MISS", "larger than cache.object_max");
+    let long = format!("/small?{}", "x".repeat(1024));
+    assert_eq!(network.get(0, &long).status, 414, "longer than clients.target_max");
+    assert_eq!(network.get(1, "/small").status, 200);
     drop(network);
 
-    let flags = [config[0], config[1], "--object-max", "1MiB"];
-    let network = Serve::new(&nginx.url()).edges(1).more(&flags).start();
+    let network = Serve::new(&nginx.url()).edges(1).more(&config).start();
     assert_eq!(network.edges.len(), 1, "--listen wins");
-    assert_eq!(twice(&network, "/large"), "HIT", "--object-max wins");
+    assert_eq!(network.get(0, &long).status, 414, "what no flag says is the file's");
 }
 
 #[test]
