@@ -294,7 +294,7 @@ fn decode_object(mut rest: Rest<'_>) -> Option<ObjectFront> {
     let mut headers = HeaderMap::new();
     for _ in 0..rest.count(8)? {
         let name = HeaderName::from_bytes(rest.bytes()?).ok()?;
-        headers.append(name, HeaderValue::from_bytes(rest.bytes()?).ok()?);
+        headers.try_append(name, HeaderValue::from_bytes(rest.bytes()?).ok()?).ok()?;
     }
     let freshness = freshness(&mut rest)?;
     let declared_length = rest.maybe_u64()?;
