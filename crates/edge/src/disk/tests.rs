@@ -1,5 +1,6 @@
-//! The tier on volumes that lose what was not synced, and on volumes that fail.
+//! The tier on volumes that lose what was not synced, on volumes that fail, and with files that are damaged.
 
+mod damage;
 mod failing;
 mod power_loss;
 mod simulated;
