@@ -133,7 +133,9 @@ pub(crate) fn child_of(state: &State, birth: &Birth, leased: bool) -> Child {
 
 /// What it tells of a request that the cache has no part in.
 pub(crate) fn child_now(state: &State) -> Child {
-    Child { floor: state.ledger.position(), leased: state.lease.holds((state.clocks.boot)()) }
+    // The lease first, as in [`State::read`]: a grant in between must not vouch for the position from before it.
+    let leased = state.lease.holds((state.clocks.boot)());
+    Child { floor: state.ledger.position(), leased }
 }
 
 /// Sends a request to a parent, or to the origin.
@@ -187,6 +189,34 @@ fn of_parent(mut response: Response<ResponseBody>) -> Option<Response<ResponseBo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Clocks, EdgeConfig};
+    use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    thread_local! {
+        /// The edge that gets entries and a lease while someone looks at the clock.
+        static GRANTED: RefCell<Option<Arc<State>>> = const { RefCell::new(None) };
+    }
+
+    fn boot() -> Duration {
+        if let Some(state) = GRANTED.take() {
+            state.ledger.jump(Epoch::new(7), PurgeSeq::new(4)).unwrap();
+            state.lease.extend(Duration::from_secs(9));
+        }
+        Duration::from_secs(1)
+    }
+
+    #[test]
+    fn a_lease_never_vouches_for_a_position_from_before_its_grant() {
+        let config = EdgeConfig::new("edge-1".into(), ([127, 0, 0, 1], 0).into());
+        let clocks = Clocks { wall: || SystemTime::UNIX_EPOCH, boot };
+        let state = Arc::new(State::new(config, clocks, None).unwrap().0);
+        state.ledger.jump(Epoch::new(7), PurgeSeq::new(3)).unwrap();
+        GRANTED.set(Some(Arc::clone(&state)));
+        let floor = Some((Epoch::new(7), PurgeSeq::new(4)));
+        assert_eq!(child_now(&state), Child { floor, leased: true });
+    }
 
     #[test]
     fn parents_are_read_from_urls() {
