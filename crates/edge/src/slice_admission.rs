@@ -163,11 +163,13 @@ impl Job {
     }
 }
 
-/// Whether a stored response is of the same representation.
+/// Whether a stored response is of the same representation, and has all the tags that this one names.
 fn is_like(there: &Object, slices: &Slices, head: &Object) -> bool {
     there.url == head.url
         && there.status == head.status
         && there.declared_length == head.declared_length
+        && head.tags_ignored == 0
+        && there.tags.union(&head.tags).is_ok_and(|all| all == there.tags)
         && StrongValidator::of_response(&there.head.unpack()).as_ref() == Some(&slices.validator)
 }
 

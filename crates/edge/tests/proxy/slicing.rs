@@ -524,6 +524,25 @@ async fn a_tag_that_a_304_or_a_206_brings_counts_for_all_slices() {
     }
 }
 
+/// Two parts of what nothing is known of, asked for at once: what the second says of tags counts, too.
+#[tokio::test]
+async fn a_tag_that_only_the_second_of_two_first_parts_has_counts() {
+    let mut world = world().await;
+    let first = world.get_with("/a", &range(0, SLICE - 1));
+    let of_first = world.origin.next().await;
+    let second = world.get_with("/a", &range(5 * SLICE, 6 * SLICE - 1));
+    let of_second = world.origin.next().await;
+    File::new(1, LENGTH).answer(of_first).await;
+    assert_eq!(first.await.status, 206);
+    tagged(1).answer(of_second).await;
+    assert_eq!(second.await.status, 206);
+    world.purge(tag("t"), Method::Delete).await;
+    let new = File { etag: "\"1\"".into(), ..File::new(2, LENGTH) };
+    let pending = world.get_with("/a", &range(0, SLICE - 1));
+    let (answer, _) = served(&mut world.origin, &new, pending).await;
+    assert!(answer.body == new.content[..SLICE]);
+}
+
 /// The answer began before the purge: it may end with what it began with, but not from the cache.
 #[tokio::test]
 async fn an_answer_under_way_goes_on_from_the_origin_after_a_purge() {
