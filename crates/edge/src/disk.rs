@@ -293,6 +293,11 @@ impl Disk {
         }
     }
 
+    /// Whether an object is still on its way to the disk: not once its key was condemned, even while its file is being written.
+    pub(crate) fn is_queued(&self, key: ObjectKey, object: &Object) -> bool {
+        self.jobs.holds(key, object)
+    }
+
     /// Queues what selects among a URL's responses.
     pub(crate) fn offer_selector(&self, key: ObjectKey, selector: &Arc<Selector>, generation: u64) {
         let write = WriteKind::Selector(Arc::clone(selector), generation);

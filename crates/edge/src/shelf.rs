@@ -450,9 +450,11 @@ impl Shelf {
     }
 
     fn is_on_disk(&self, key: ObjectKey, object: &Object) -> bool {
-        let place = object.place.load(Ordering::Acquire);
-        let stored = self.disk.as_ref().and_then(|disk| disk.peek(key));
-        place == place::QUEUED || stored.is_some_and(|stored: Arc<Stored>| stored.serial == place)
+        let Some(disk) = &self.disk else { return false };
+        match object.place.load(Ordering::Acquire) {
+            place::QUEUED => disk.is_queued(key, object),
+            place => disk.peek(key).is_some_and(|stored| stored.serial == place),
+        }
     }
 
     /// Waits until what [`Shelf::renew`] took off the disk can't come back.

@@ -112,6 +112,16 @@ impl Jobs {
         true
     }
 
+    /// Whether an object waits to be written or is being written, and was not removed meanwhile.
+    pub(super) fn holds(&self, key: ObjectKey, object: &Object) -> bool {
+        let waiting = self.waiting.lock();
+        let is_this = |write: &Write| {
+            write.key == key
+                && matches!(&write.kind, WriteKind::Object(there) if std::ptr::eq(&raw const **there, object))
+        };
+        waiting.writing == Some(key) && !waiting.is_cancelled || waiting.writes.iter().any(is_this)
+    }
+
     /// Takes a key out of the index and out of the queue. Whether there was anything. Keeps away a file that is yet to be
     /// found, too, if it is `for_good`: not if another response takes its place, which is no reason to drop files.
     pub(super) fn condemn(&self, key: ObjectKey, index: &Index, for_good: bool) -> bool {
@@ -270,5 +280,49 @@ impl Waiting {
             !goes
         });
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Content;
+    use crate::object::{Birth, NewObject};
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+    use httpcache::{Freshness, Policy};
+    use purge::{Ledger, PurgeSeq, Tags, UrlKey};
+    use std::time::SystemTime;
+    use zone::{HostName, ZoneId};
+
+    fn object() -> Arc<Object> {
+        let clock = Ledger::new([1; 16]).clock(&ZoneId::parse("zone-aaaaaaaaaaaa").unwrap());
+        let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
+        Object::new(NewObject {
+            url: UrlKey::of_request(HostName::parse("a.test").unwrap(), "/").unwrap(),
+            birth: Birth { clock, born: PurgeSeq::ZERO },
+            tags: Tags::read([&b""[..]]).0,
+            tags_ignored: 0,
+            grouping: None,
+            status: StatusCode::OK,
+            freshness: Freshness::of_response(StatusCode::OK, &headers, now, now, &Policy::default()),
+            headers,
+            declared_length: None,
+            content: Content::of_whole(Bytes::new()),
+        })
+    }
+
+    /// Whoever removes it may have learnt a tag that the file does not have: a later 304 must not bring it back.
+    #[test]
+    fn what_is_removed_while_it_is_written_is_not_on_its_way_any_more() {
+        let (jobs, index) = (Jobs::new(), Index::new(1 << 20, 1 << 16));
+        let (key, object, other) = (ObjectKey::from_bytes([7; 16]), object(), object());
+        assert!(!jobs.holds(key, &object));
+        assert!(jobs.write(key, WriteKind::Object(Arc::clone(&object)), 0));
+        assert!(jobs.holds(key, &object) && !jobs.holds(key, &other));
+        let turn = jobs.take();
+        assert!(turn.write.is_some() && jobs.holds(key, &object));
+        assert!(jobs.condemn(key, &index, false));
+        assert!(!jobs.holds(key, &object));
     }
 }
