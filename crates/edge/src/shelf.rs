@@ -410,7 +410,10 @@ impl Shelf {
         // Tags that can't count are tags that are not known: no file knows of them.
         let knows_no_more =
             |renewed: &Object| renewed.tags == there.tags && renewed.tags_ignored == there.tags_ignored;
-        let agreed = renewed.filter(|renewed| Arc::ptr_eq(&there, asked) || there.tags == renewed.tags);
+        let knows_no_less = |renewed: &Object| {
+            there.tags == renewed.tags && (there.tags_ignored == 0 || renewed.tags_ignored > 0)
+        };
+        let agreed = renewed.filter(|renewed| Arc::ptr_eq(&there, asked) || knows_no_less(renewed));
         match (agreed, &self.disk) {
             // A 304 to an earlier fetch came late.
             (Some(renewed), _) if is_later(&there.birth, &renewed.birth) && knows_no_more(&renewed) => {
@@ -582,13 +585,14 @@ mod tests {
         }
 
         fn object(&self, born: u64, tags: &str, content: &Arc<Content>) -> Arc<Object> {
+            let (tags, tags_ignored) = Tags::read([tags.as_bytes()]);
             let zone = ZoneId::parse("zone-aaaaaaaaaaaa").unwrap();
             let (headers, policy, now) = (HeaderMap::new(), Policy::default(), SystemTime::UNIX_EPOCH);
             Object::new(NewObject {
                 url: self.url.clone(),
                 birth: Birth { clock: self.ledger.clock(&zone), born: PurgeSeq::new(born) },
-                tags: Tags::read([tags.as_bytes()]).0,
-                tags_ignored: 0,
+                tags,
+                tags_ignored,
                 grouping: None,
                 status: StatusCode::OK,
                 freshness: Freshness::of_response(StatusCode::OK, &headers, now, now, &policy),
@@ -616,6 +620,9 @@ mod tests {
             ((1, ""), Some((0, "news")), false),
             ((1, "news"), Some((2, "news")), true),
             ((1, "news"), None, false),
+            // A tag that can't count is one, too.
+            ((1, "no tag"), Some((2, "")), false),
+            ((1, "no tag"), Some((2, "not this")), true),
         ];
         for ((born, tags), second, stays) in cases {
             let world = World::new();
