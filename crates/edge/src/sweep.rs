@@ -5,8 +5,9 @@
 //! keeps the promise: whatever the sweep missed costs a fetch.
 
 use crate::disk::SweepOutcome;
-use crate::object::Standing;
+use crate::object::{Object, Standing};
 use crate::state::{Counters, State};
+use purge::{Epoch, Ledger, PurgeSeq};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ async fn sweep(state: &State) -> bool {
         if index % OBJECTS_PER_TURN == OBJECTS_PER_TURN - 1 {
             tokio::task::yield_now().await;
         }
-        let standing = object.sweep(&state.ledger, swept_to);
+        let standing = hold_up_to(&state.ledger, epoch, swept_to, &object);
         // A slice whose head is gone can't be read any more: a purge by a tag that only the head had has deleted it, too.
         let is_lost = object.content.slice_of().is_some_and(|of| of.stored_head(state).is_none());
         if is_lost || matches!(standing, Standing::Deleted(_) | Standing::BeyondHorizon) {
@@ -73,4 +74,54 @@ async fn sweep(state: &State) -> bool {
         disk.save();
     }
     true
+}
+
+/// Holds an object against the marks, which counts up to `swept_to` if the object is of the sweep's log: in another log
+/// that has begun meanwhile, the number stands for entries that are yet to come.
+fn hold_up_to(ledger: &Ledger, epoch: Epoch, swept_to: PurgeSeq, object: &Object) -> Standing {
+    match ledger.epoch_of(&object.birth.clock) == Some(epoch) {
+        true => object.sweep(ledger, swept_to),
+        false => object.standing(ledger),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Content;
+    use crate::object::{Birth, NewObject};
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+    use httpcache::{Freshness, Policy};
+    use purge::{Entry, LogEntry, Method, Scope, Tags, UrlKey};
+    use std::time::SystemTime;
+    use zone::{HostName, ZoneId};
+
+    #[test]
+    fn a_sweep_vouches_for_nothing_of_a_log_that_began_meanwhile() {
+        let (old, new) = (Epoch::new(1), Epoch::new(2));
+        let zone = ZoneId::parse("zone-aaaaaaaaaaaa").unwrap();
+        let ledger = Ledger::new([1; 16]);
+        ledger.jump(old, PurgeSeq::new(1000)).unwrap();
+        let (epoch, swept_to) = ledger.position().unwrap();
+        ledger.jump(new, PurgeSeq::new(50)).unwrap();
+        let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
+        let object = Object::new(NewObject {
+            url: UrlKey::of_request(HostName::parse("a.test").unwrap(), "/").unwrap(),
+            birth: Birth { clock: ledger.clock(&zone), born: ledger.applied() },
+            tags: Tags::read([&b""[..]]).0,
+            tags_ignored: 0,
+            grouping: None,
+            status: StatusCode::OK,
+            freshness: Freshness::of_response(StatusCode::OK, &headers, now, now, &Policy::default()),
+            headers,
+            declared_length: None,
+            content: Content::of_whole(Bytes::new()),
+        });
+        assert_eq!(hold_up_to(&ledger, epoch, swept_to, &object), Standing::Clear);
+        let seq = PurgeSeq::new(51);
+        let entry = Entry { zone, scope: Scope::All, method: Method::Delete };
+        ledger.apply(new, &[LogEntry { seq, entry }]).unwrap();
+        assert_eq!(object.standing(&ledger), Standing::Deleted(seq));
+    }
 }
