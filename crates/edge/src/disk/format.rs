@@ -366,3 +366,6 @@ fn freshness(rest: &mut Rest<'_>) -> Option<Freshness> {
         stale_if_error: rest.maybe_u64()?.map(Duration::from_nanos),
     })
 }
+
+#[cfg(test)]
+mod tests;
