@@ -2,6 +2,7 @@
 # make test    checks everything: format, lints, every crate, scenarios with real parts
 # make bench   compares hits, purges and memory with nginx, Varnish and HAProxy, in one run (BENCH_QUICK=1: a minute)
 # make fuzz    looks for bytes that make a reader of outside bytes break its promise (FUZZ_SECONDS=60, for all of them)
+# make trial   crawls a documentation tree and a large file through an edge that is killed and purged meanwhile
 # make bench-purge   measures lookups and purges by marks outstanding and objects cached
 #
 # Needs Rust and a Debian (12 or later). What is missing of python3-venv, a C compiler and, for the tests, nginx is
@@ -73,6 +74,11 @@ cxx: packages
 	printf '#include <vector>\nint main() { return 0; }\n' | c++ -x c++ -o /dev/null - 2>/dev/null || missing+=(g++); \
 	$(install)
 
+.PHONY: trial
+trial: packages nginx crawlers
+	cargo build --locked --release -p everfresh
+	@docs/trial/run.sh
+
 # Installs Debian packages: the names in the array `missing`, if there are any.
 define install
 	if (( $${#missing[@]} )); then \
@@ -96,6 +102,15 @@ packages:
 nginx:
 	@missing=(); \
 	PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing+=(nginx); \
+	$(install)
+
+# What `make trial` asks with.
+.PHONY: crawlers
+crawlers:
+	@missing=(); \
+	for program in wget curl openssl; do \
+		command -v "$$program" >/dev/null || missing+=("$$program"); \
+	done; \
 	$(install)
 
 # What `make bench` compares with, and what it asks with. Varnish compiles its configuration.
