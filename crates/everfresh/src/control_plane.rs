@@ -144,6 +144,8 @@ pub(crate) fn run(
         let control =
             ControlPlane::start(&args.control, environment, wall_clock, Arc::new(|| Ok(()))).await?;
         let key = control.first_key(unix_ms(wall_clock())).await?;
+        let snapshot = control.store.config_snapshot().await?;
+        let serves_nothing = snapshot.zones.iter().all(|zone| zone.domains.is_empty());
         let mut out = std::io::stdout().lock();
         if args.control.json {
             let line = json!({
@@ -163,6 +165,10 @@ pub(crate) fn run(
                 writeln!(out, "  everfresh edge --control {feed} --token-file {}", token.display())?;
             }
             print_key(&mut out, &key)?;
+            print_endpoint(&mut out, &control.endpoint)?;
+            if serves_nothing {
+                print_first_steps(&mut out)?;
+            }
         }
         out.flush()?;
         drop(out);
@@ -182,6 +188,21 @@ pub(crate) fn print_key(out: &mut impl Write, key: &FirstKey) -> std::io::Result
         }
         None => writeln!(out, "  key     {}", key.secret_id),
     }
+}
+
+/// Prints how the client's commands find the API, if that is not where they look by themselves.
+pub(crate) fn print_endpoint(out: &mut impl Write, endpoint: &str) -> std::io::Result<()> {
+    if endpoint == "http://127.0.0.1:8090" {
+        return Ok(());
+    }
+    writeln!(out, "  export EVERFRESH_ENDPOINT={endpoint}")
+}
+
+/// Prints what to do while no domain is served.
+pub(crate) fn print_first_steps(out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "\nNothing is served yet. Make a zone and a domain:")?;
+    writeln!(out, "  everfresh zone create example.com")?;
+    writeln!(out, "  everfresh domain create www.example.com --origin http://127.0.0.1:9000")
 }
 
 /// SIGTERM and SIGINT.

@@ -1,7 +1,9 @@
 //! A control plane and its edges in one process.
 
 use crate::args::ServeArgs;
-use crate::control_plane::{ControlPlane, Signals, print_key, runtime, unix_ms};
+use crate::control_plane::{
+    ControlPlane, Signals, print_endpoint, print_first_steps, print_key, runtime, unix_ms,
+};
 use crate::data::{self, Environment, FirstKey, Site};
 use crate::edge_process;
 use anyhow::Context;
@@ -184,16 +186,10 @@ fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
     if served.key.made.is_none() {
         writeln!(out, "\nSet EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY to that key to use the client.")?;
     }
-    if control.endpoint != "http://127.0.0.1:8090" {
-        writeln!(out, "  export EVERFRESH_ENDPOINT={}", control.endpoint)?;
-    }
+    print_endpoint(out, &control.endpoint)?;
     match &served.site {
         None if served.domains.1 > 0 => Ok(()),
-        None => {
-            writeln!(out, "\nNothing is served yet. Make a zone and a domain:")?;
-            writeln!(out, "  everfresh zone create example.com")?;
-            writeln!(out, "  everfresh domain create www.example.com --origin http://127.0.0.1:9000")
-        }
+        None => print_first_steps(out),
         Some(site) => {
             writeln!(out, "\nPurge with:")?;
             writeln!(out, "  everfresh purge host {} --wait", site.domain)?;
