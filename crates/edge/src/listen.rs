@@ -200,7 +200,7 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
         threads.push(thread("edge-hand-over".into(), move || runtime.block_on(succession.run()))?);
     }
     let Addresses { plain, tls: encrypted } = addresses;
-    info!(name = state.config.name, address = %plain, tls = ?encrypted, "edge started");
+    info!(name = state.config.name, address = %plain, tls = encrypted.map(tracing::field::display), "edge started");
     Ok(EdgeHandle { addresses, state, tls, shutdown, open, handed_over, threads, disk_thread, admin })
 }
 
