@@ -75,7 +75,7 @@ start_edge() { # N: this is the Nth start
 
 step "A tree, a large file, and nginx before them"
 if [ -z "${TRIAL_TREE:-}" ]; then
-    apt-get download -qq git-doc 2>/dev/null
+    apt-get download -qq git-doc 2>apt.err || { cat apt.err && say "no package git-doc: run apt-get update, or set TRIAL_TREE" && exit 1; }
     dpkg -x git-doc_*.deb package
     TRIAL_TREE=$work/package/usr/share/doc/git-doc
     say "      $(echo git-doc_*.deb)"

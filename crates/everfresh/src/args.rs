@@ -142,7 +142,8 @@ pub(crate) struct EdgeLimitArgs {
     /// Memory for cached content of each edge: a number with KiB, MiB or GiB [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
-    /// The largest content that is cached; larger content is passed on [default: 32MiB, at most the memory]
+    /// The largest content that is cached as one; larger content is in slices if it has a length and a strong
+    /// validator, else passed on [default: 32MiB, at most the memory]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) object_max: Option<u64>,
 }
