@@ -134,7 +134,7 @@ crawl_http2 got.http2
 say "      in $(since "$began"); requests at the origin: $(($(origin_requests) - before))"
 check "every file is the source's, byte for byte" same_tree got.http2 sums.1
 check "every answer came over HTTP/2" [ "$(sort versions.txt | uniq -c | awk '{ print $1, $2 }')" = "$(wc -l <sums.1) 2" ]
-metrics 'answers_total|fetches_total|stored_'
+metrics 'answers_total|fetches_total|stored_|disk_'
 
 step "Ranges of the large file"
 before=$(origin_requests)
@@ -172,7 +172,7 @@ tail -n "+$((before + 1))" origin.log >warm.log
 check "every file is the source's, byte for byte" same_tree got.warm sums.1
 say "      requests at the origin: $(wc -l <warm.log), $(grep -c /large.bin warm.log || true) of them for the large file"
 check "none was for a file of the tree" [ "$(grep -vc /large.bin warm.log || true)" = 0 ]
-metrics 'answers_total|fetches_total|stored_'
+metrics 'answers_total|fetches_total|stored_|disk_'
 
 step "All content changes and is purged in the middle of a crawl"
 cp -a sites/1 sites/2
@@ -241,7 +241,7 @@ check "none is listed" [ "$(tree_on_disk)" = 0 ]
 step "What the edge says in the end"
 "$program" edges
 "$program" task list
-metrics 'answers_total|not_hit_total|fetches_total|fetches_repeated_total|broken_off_total|purge_|sweeps_total|swept_|stored_|sent_bytes|http2_floods'
+metrics 'answers_total|not_hit_total|fetches_total|fetches_repeated_total|broken_off_total|purge_|sweeps_total|swept_|stored_|disk_|sent_bytes|http2_floods'
 fetch -o /dev/null "https://$domain/git.html"
 "$program" inspect "https://$domain/git.html" --admin "$admin"
 grep -E 'WARN|ERROR' edge.*.out control.out | sed 's/^/      /' || say "      no warning and no error in the logs"
