@@ -1,8 +1,8 @@
 //! The command line client: signs one request of the public API and prints the answer.
 //!
-//! Owns the subcommands `purge`, `task`, `zone`, `domain`, `key` and `edges` of `everfresh`. Knows the API through `teo`
-//! and nothing else: whatever it can do, any client can. Reads no clock and no environment by itself; both come with
-//! [`World`].
+//! Owns the subcommands `purge`, `task`, `prefetch`, `zone`, `domain`, `settings`, `rules`, `key` and `edges` of
+//! `everfresh`. Knows the API through `teo` and nothing else: whatever it can do, any client can. Reads no clock and no
+//! environment by itself; both come with [`World`].
 //!
 //! ```no_run
 //! # use clap::Parser as _;
@@ -14,6 +14,7 @@
 //!
 //! # fn clock() -> std::time::SystemTime { std::time::UNIX_EPOCH }
 //! let mut world = cli::World {
+//!     input: &mut std::io::stdin(),
 //!     out: &mut std::io::stdout(),
 //!     err: &mut std::io::stderr(),
 //!     environment: &|name| std::env::var(name).ok(),
@@ -23,14 +24,19 @@
 //! let exit: std::process::ExitCode = cli::run(Everfresh::parse().command, &mut world).into();
 //! ```
 
+mod caching;
 mod choice;
 mod client;
 mod connection;
 mod domain;
 mod exit;
+mod input;
 mod key;
 mod origin;
+mod prefetch;
 mod purge;
+mod rules;
+mod settings;
 mod task;
 mod text;
 mod times;
@@ -39,11 +45,14 @@ mod zone;
 pub use domain::DomainArgs;
 pub use exit::Exit;
 pub use key::{EdgesArgs, KeyArgs};
+pub use prefetch::PrefetchArgs;
 pub use purge::PurgeArgs;
+pub use rules::RulesArgs;
+pub use settings::SettingsArgs;
 pub use task::TaskArgs;
 pub use zone::ZoneArgs;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -54,6 +63,8 @@ use exit::Failure;
 
 /// What the client needs of the process around it.
 pub struct World<'w> {
+    /// What is typed or piped in, for `--file -`.
+    pub input: &'w mut dyn Read,
     /// Where answers go.
     pub out: &'w mut dyn Write,
     /// Where errors and warnings go.
@@ -79,10 +90,16 @@ pub enum Command {
     Purge(PurgeArgs),
     /// Look at purge tasks
     Task(TaskArgs),
+    /// Fetch URLs into the caches ahead of their readers, and look at such tasks
+    Prefetch(PrefetchArgs),
     /// List, make, pause, resume and delete zones, and see or set their quotas
     Zone(ZoneArgs),
     /// List, make, change, switch and delete the domains of a zone
     Domain(DomainArgs),
+    /// Show or change what a zone's edges keep, for how long and under which key
+    Settings(SettingsArgs),
+    /// List, make, change, order and delete rules: cache settings for some URLs of a zone
+    Rules(RulesArgs),
     /// Make, list, enable, disable and delete API keys
     Key(KeyArgs),
     /// List the edges that the control plane knows
@@ -133,8 +150,11 @@ pub fn run(command: Command, world: &mut World<'_>) -> Exit {
     let outcome = match command {
         Command::Purge(args) => with_client(args.common(), world, |c, w| purge::run(&args, c, w)),
         Command::Task(args) => with_client(args.common(), world, |c, w| task::run(&args, c, w)),
+        Command::Prefetch(args) => with_client(args.common(), world, |c, w| prefetch::run(&args, c, w)),
         Command::Zone(args) => with_client(args.common(), world, |c, w| zone::run(&args, c, w)),
         Command::Domain(args) => with_client(args.common(), world, |c, w| domain::run(&args, c, w)),
+        Command::Settings(args) => with_client(args.common(), world, |c, w| settings::run(&args, c, w)),
+        Command::Rules(args) => with_client(args.common(), world, |c, w| rules::run(&args, c, w)),
         Command::Key(args) => with_client(args.common(), world, |c, w| key::run(&args, c, w)),
         Command::Edges(args) => with_client(args.common(), world, |c, w| key::run_edges(&args, c, w)),
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
-use teo::edgeone::{CacheTag, CreatePurgeTaskRequest, CreatePurgeTaskResponse, PurgeMethod, PurgeType};
+use teo::edgeone::{CacheTag, CreatePurgeTaskRequest, FailReason, PurgeMethod, PurgeType};
 use teo::everfresh::{
     DescribeJobProgressRequest, DescribeJobProgressResponse, EdgeState, JobStatus, WAIT_MILLISECONDS_MAX,
 };
@@ -148,7 +148,7 @@ pub(crate) fn run(args: &PurgeArgs, client: &Client<'_>, world: &mut World<'_>) 
     let created = client.call(&request)?;
     let json = args.common.json;
     if !json {
-        print_created(targets, &created.answer, world)?;
+        print_created(targets, &created.answer.job_id, &created.answer.failed_list, world)?;
     }
     let waited = if options.wait { wait(&created.answer.job_id, deadline, client, world)? } else { None };
     if json {
@@ -177,14 +177,10 @@ fn zone_id(scope: &Scope, client: &Client<'_>) -> Result<String, Failure> {
     if options.zone.is_some() {
         return zone::find_id(options.zone.as_deref(), client);
     }
-    let zones = zone::fetch_all(client)?.answer.zones;
-    if let Scope::Url { targets, .. } | Scope::Prefix { targets, .. } = scope
-        && let Some(target) = targets.iter().find(|target| !target.contains("://"))
-    {
-        // Otherwise it would be looked for, and not found, as a host.
-        let text = format!("\"{target}\" is no URL; it begins with http:// or https://");
-        return Err(Failure::Usage(text));
+    if let Scope::Url { targets, .. } | Scope::Prefix { targets, .. } = scope {
+        return zone_of_urls(None, targets, client);
     }
+    let zones = zone::fetch_all(client)?.answer.zones;
     let found = match scope {
         Scope::Url { .. } | Scope::Prefix { .. } | Scope::Host { .. } => {
             let hosts: Vec<String> = targets.iter().map(|target| host_of(target)).collect();
@@ -199,6 +195,24 @@ fn zone_id(scope: &Scope, client: &Client<'_>) -> Result<String, Failure> {
     found.map(|zone| zone.zone_id.clone())
 }
 
+/// The zone of URLs: the one given, or the one that their hosts lie in.
+pub(crate) fn zone_of_urls(
+    given: Option<&str>,
+    urls: &[String],
+    client: &Client<'_>,
+) -> Result<String, Failure> {
+    if given.is_some() {
+        return zone::find_id(given, client);
+    }
+    let zones = zone::fetch_all(client)?.answer.zones;
+    if let Some(url) = urls.iter().find(|url| !url.contains("://")) {
+        // Otherwise it would be looked for, and not found, as a host.
+        return Err(Failure::Usage(format!("\"{url}\" is no URL; it begins with http:// or https://")));
+    }
+    let hosts: Vec<String> = urls.iter().map(|url| host_of(url)).collect();
+    zone::of_hosts(&zones, &hosts).map(|zone| zone.zone_id.clone())
+}
+
 /// The host of a URL or of a bare host name, in lower case, without port. Good enough to find a zone; whether the
 /// target is well formed is for the API to say.
 fn host_of(target: &str) -> String {
@@ -207,18 +221,20 @@ fn host_of(target: &str) -> String {
     authority.split(':').next().unwrap_or("").trim_end_matches('.').to_ascii_lowercase()
 }
 
-fn print_created(
+/// Says what was accepted, and what was not.
+pub(crate) fn print_created(
     targets: &[String],
-    answer: &CreatePurgeTaskResponse,
+    job_id: &str,
+    failed_list: &[FailReason],
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
-    let failed: BTreeSet<&String> = answer.failed_list.iter().flat_map(|reason| &reason.targets).collect();
+    let failed: BTreeSet<&String> = failed_list.iter().flat_map(|reason| &reason.targets).collect();
     // What failed may be a domain of a tag rather than a target, and what is named twice is one target.
     let accepted: BTreeSet<&String> = targets.iter().filter(|target| !failed.contains(target)).collect();
     let accepted = if targets.is_empty() { 1 } else { accepted.len() };
     let accepted = text::counted(accepted, "target");
-    writeln!(world.out, "accepted {accepted} as job {}", text::printable(&answer.job_id))?;
-    for reason in &answer.failed_list {
+    writeln!(world.out, "accepted {accepted} as job {}", text::printable(job_id))?;
+    for reason in failed_list {
         for target in &reason.targets {
             let line = format!("not accepted: {target} ({})", reason.reason);
             writeln!(world.err, "{}", text::printable(&line))?;

@@ -1,5 +1,7 @@
 //! `task`: what became of purges.
 
+use std::time::SystemTime;
+
 use clap::{Args, Subcommand};
 use teo::edgeone::{AdvancedFilter, DescribePurgeTasksRequest, PurgeType, Task, TaskStatus};
 use teo::everfresh::{DescribeJobProgressRequest, DescribeJobProgressResponse, JobStatus};
@@ -42,8 +44,9 @@ enum TaskCommand {
     },
 }
 
+/// Which tasks a list is about, of purges and of prefetches alike.
 #[derive(Debug, Args)]
-struct ListArgs {
+pub(crate) struct Span {
     /// Only the tasks of this job, whenever it was
     #[arg(long, value_name = "ID", conflicts_with_all = ["since", "until"])]
     job: Option<String>,
@@ -59,21 +62,66 @@ struct ListArgs {
     /// Only tasks in this state; may be given several times
     #[arg(long, value_parser = choice(TaskStatus::ALL))]
     status: Vec<TaskStatus>,
+    /// Only targets on this host; may be given several times
+    #[arg(long, value_name = "HOST")]
+    domain: Vec<String>,
+    /// The most tasks to list
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(i64).range(0..=TASKS_MAX))]
+    pub(crate) limit: i64,
+    /// How many to skip
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) offset: i64,
+}
+
+impl Span {
+    /// From when to when; nothing when one job is meant.
+    pub(crate) fn times(&self, now: SystemTime) -> Result<(Option<String>, Option<String>), Failure> {
+        if self.job.is_some() {
+            return Ok((None, None));
+        }
+        Ok((Some(times::point(&self.since, now)?), Some(times::point(&self.until, now)?)))
+    }
+
+    /// The zone meant, if one is.
+    pub(crate) fn zone_id(&self, client: &Client<'_>) -> Result<Option<String>, Failure> {
+        self.zone.as_deref().map(|zone| zone::find_id(Some(zone), client)).transpose()
+    }
+
+    /// The filters that both lists have.
+    pub(crate) fn filters(&self) -> Vec<AdvancedFilter> {
+        let statuses = self.status.iter().map(|status| status.as_str().to_owned()).collect();
+        let job = filter("job-id", self.job.iter().cloned().collect(), false);
+        let others = [filter("statuses", statuses, false), filter("domains", self.domain.clone(), false)];
+        job.into_iter().chain(others.into_iter().flatten()).collect()
+    }
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    span: Span,
     /// Only purges of this type
     #[arg(long = "type", value_parser = choice(PurgeType::ALL), value_name = "TYPE")]
     purge_type: Option<PurgeType>,
     /// Only targets that contain this text
     #[arg(long, value_name = "TEXT")]
     target: Option<String>,
-    /// Only targets on this host; may be given several times
-    #[arg(long, value_name = "HOST")]
-    domain: Vec<String>,
-    /// The most tasks to list
-    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(i64).range(0..=TASKS_MAX))]
-    limit: i64,
-    /// How many to skip
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
-    offset: i64,
+}
+
+/// Arguments of `prefetch list`.
+#[derive(Debug, Args)]
+pub(crate) struct PrefetchListArgs {
+    #[command(flatten)]
+    span: Span,
+    /// Only this URL, as it was given
+    #[arg(long, value_name = "URL")]
+    pub(crate) target: Option<String>,
+}
+
+impl PrefetchListArgs {
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
 }
 
 impl TaskArgs {
@@ -89,7 +137,8 @@ pub(crate) fn run(args: &TaskArgs, client: &Client<'_>, world: &mut World<'_>) -
     }
 }
 
-fn filter(name: &str, values: Vec<String>, fuzzy: bool) -> Option<AdvancedFilter> {
+/// A filter by these values; nothing without any.
+pub(crate) fn filter(name: &str, values: Vec<String>, fuzzy: bool) -> Option<AdvancedFilter> {
     let fuzzy = fuzzy.then_some(true);
     (!values.is_empty()).then(|| AdvancedFilter { name: name.to_owned(), values, fuzzy })
 }
@@ -106,43 +155,44 @@ fn of_job(job: &str) -> DescribePurgeTasksRequest {
 }
 
 fn list(args: &ListArgs, json: bool, client: &Client<'_>, world: &mut World<'_>) -> Result<Exit, Failure> {
-    let now = (world.now)();
-    let mut request = DescribePurgeTasksRequest {
-        zone_id: args.zone.as_deref().map(|zone| zone::find_id(Some(zone), client)).transpose()?,
-        start_time: None,
-        end_time: None,
-        offset: args.offset,
-        limit: args.limit,
-        filters: Vec::new(),
-    };
-    match &args.job {
-        Some(job) => request.filters.extend(filter("job-id", vec![job.clone()], false)),
-        None => {
-            request.start_time = Some(times::point(&args.since, now)?);
-            request.end_time = Some(times::point(&args.until, now)?);
-        }
-    }
-    let statuses = args.status.iter().map(|status| status.as_str().to_owned()).collect();
+    let (start_time, end_time) = args.span.times((world.now)())?;
     let purge_type = args.purge_type.iter().map(|purge_type| purge_type.as_str().to_owned()).collect();
-    request.filters.extend(filter("statuses", statuses, false));
-    request.filters.extend(filter("type", purge_type, false));
-    request.filters.extend(filter("target", args.target.iter().cloned().collect(), true));
-    request.filters.extend(filter("domains", args.domain.clone(), false));
+    let mut filters = args.span.filters();
+    filters.extend(filter("type", purge_type, false));
+    filters.extend(filter("target", args.target.iter().cloned().collect(), true));
+    let request = DescribePurgeTasksRequest {
+        zone_id: args.span.zone_id(client)?,
+        start_time,
+        end_time,
+        offset: args.span.offset,
+        limit: args.span.limit,
+        filters,
+    };
     let tasks = client.call(&request)?;
     if json {
         text::json(world.out, tasks.fields())?;
         return Ok(Exit::Done);
     }
-    print_tasks(&tasks.answer.tasks, world)?;
-    if tasks.answer.total_count == 0 {
+    print_list(&tasks.answer.tasks, tasks.answer.total_count, args.span.offset, world)
+}
+
+/// Prints one page of tasks, and what there is beyond it.
+pub(crate) fn print_list(
+    tasks: &[Task],
+    total_count: i64,
+    offset: i64,
+    world: &mut World<'_>,
+) -> Result<Exit, Failure> {
+    print_tasks(tasks, world)?;
+    if total_count == 0 {
         writeln!(
             world.err,
             "no such tasks; without --job, those of the last 24 hours are looked at unless --since says more"
         )?;
     }
-    let shown = tasks.answer.tasks.len() as i64 + args.offset;
-    if tasks.answer.total_count > shown {
-        let more = tasks.answer.total_count - shown;
+    let shown = tasks.len() as i64 + offset;
+    if total_count > shown {
+        let more = total_count - shown;
         writeln!(world.err, "{more} more; see --limit and --offset")?;
     }
     Ok(Exit::Done)

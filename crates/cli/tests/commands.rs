@@ -175,6 +175,10 @@ impl Outcome {
 }
 
 fn run_in(environment: &BTreeMap<&str, String>, arguments: &[&str]) -> Outcome {
+    run_with_input(environment, arguments, "")
+}
+
+fn run_with_input(environment: &BTreeMap<&str, String>, arguments: &[&str], input: &str) -> Outcome {
     let program = Program::try_parse_from([&["everfresh"], arguments].concat()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     // Time passes only while the client pauses.
@@ -182,6 +186,7 @@ fn run_in(environment: &BTreeMap<&str, String>, arguments: &[&str]) -> Outcome {
     let exit = cli::run(
         program.command,
         &mut World {
+            input: &mut input.as_bytes(),
             out: &mut out,
             err: &mut err,
             environment: &|name| environment.get(name).cloned(),
@@ -194,12 +199,16 @@ fn run_in(environment: &BTreeMap<&str, String>, arguments: &[&str]) -> Outcome {
 }
 
 fn run(api: &Api, arguments: &[&str]) -> Outcome {
+    run_piped(api, arguments, "")
+}
+
+fn run_piped(api: &Api, arguments: &[&str], input: &str) -> Outcome {
     let environment = BTreeMap::from([
         ("EVERFRESH_ENDPOINT", api.endpoint.clone()),
         ("EVERFRESH_SECRET_ID", SECRET_ID.to_owned()),
         ("EVERFRESH_SECRET_KEY", SECRET_KEY.to_owned()),
     ]);
-    run_in(&environment, arguments)
+    run_with_input(&environment, arguments, input)
 }
 
 fn zone(id: &str, name: &str) -> Value {
@@ -736,4 +745,270 @@ fn help_texts_have_examples_and_exit_codes() {
         }
     }
     Program::command().debug_assert();
+}
+
+/// A zone's settings as the API tells them.
+fn settings() -> Value {
+    json!({
+        "Cache": {
+            "FollowOrigin": {
+                "Switch": "on", "DefaultCache": "on", "DefaultCacheStrategy": "on", "DefaultCacheTime": 0
+            },
+            "NoCache": { "Switch": "off" }, "CustomTime": { "Switch": "off" }
+        },
+        "MaxAge": { "FollowOrigin": "off", "CacheTime": 600 },
+        "CacheKey": {
+            "FullURLCache": "off", "IgnoreCase": "off",
+            "QueryString": { "Switch": "on", "Action": "excludeCustom", "Values": ["utm"] }
+        },
+        "CachePrefresh": { "Switch": "on", "CacheTimePercent": 90 }, "OfflineCache": { "Switch": "off" }
+    })
+}
+
+fn rule() -> Value {
+    json!({
+        "Status": "enable", "RuleId": "rule-1", "RuleName": "images", "Description": [], "RulePriority": 1,
+        "Branches": [{
+            "Condition": "${http.request.file_extension} in ['jpg']", "SubRules": [],
+            "Actions": [
+                { "Name": "Cache", "CacheParameters": {
+                    "FollowOrigin": null, "NoCache": null,
+                    "CustomTime": { "Switch": "on", "IgnoreCacheControl": "on", "CacheTime": 3600 } } },
+                { "Name": "CacheKey", "CacheKeyParameters": {
+                    "QueryString": null, "IgnoreCase": "on", "Header": null, "Scheme": "on", "Cookie": null } }
+            ]
+        }]
+    })
+}
+
+fn configurable() -> Api {
+    Api::start(Answers::from([
+        ("DescribeZones", vec![zones(ONE)]),
+        (
+            "DescribeL7AccSetting",
+            vec![Ok(json!({ "ZoneSetting": { "ZoneName": "example.com", "ZoneConfig": settings() } }))],
+        ),
+        ("ModifyL7AccSetting", vec![Ok(json!({}))]),
+        ("DescribeL7AccRules", vec![Ok(json!({ "TotalCount": 1, "Rules": [rule()] }))]),
+        ("CreateL7AccRules", vec![Ok(json!({ "RuleIds": ["rule-2"] }))]),
+        ("ModifyL7AccRule", vec![Ok(json!({}))]),
+        ("ModifyL7AccRulePriority", vec![Ok(json!({}))]),
+        ("DeleteL7AccRules", vec![Ok(json!({}))]),
+    ]))
+}
+
+/// The last call's parameter of this name.
+fn sent(api: &Api, action: &str, parameter: &str) -> Value {
+    let (called, given) = api.calls().pop().unwrap();
+    assert_eq!(called, action);
+    given[parameter].clone()
+}
+
+#[test]
+fn cache_settings_are_shown_in_the_words_that_change_them() {
+    let api = configurable();
+    let outcome = run(&api, &["settings", "show"]);
+    assert_eq!(
+        (outcome.exit, outcome.out.as_str()),
+        (
+            0,
+            "SETTING        VALUE\n\
+             cache          follow-origin\n\
+             default-cache  auto\n\
+             max-age        10m\n\
+             query          except:utm\n\
+             ignore-case    off\n\
+             prefresh       90%\n\
+             offline-cache  off\n"
+        )
+    );
+    let outcome = run(&api, &["settings", "set", "--cache", "10m", "--query", "only:a,b"]);
+    assert_eq!(
+        (outcome.exit, outcome.out.as_str()),
+        (0, "changed the cache settings of zone-aaaaaaaaaaaa\n")
+    );
+    assert_eq!(
+        sent(&api, "ModifyL7AccSetting", "ZoneConfig"),
+        json!({
+            "Cache": {
+                "FollowOrigin": { "Switch": "off" }, "NoCache": { "Switch": "off" },
+                "CustomTime": { "Switch": "on", "CacheTime": 600 }
+            },
+            "MaxAge": null,
+            "CacheKey": {
+                "FullURLCache": "off",
+                "QueryString": { "Switch": "on", "Action": "includeCustom", "Values": ["a", "b"] }
+            },
+            "CachePrefresh": null, "OfflineCache": null
+        })
+    );
+    // What was printed as JSON can be given as it is, or only the settings in it.
+    let printed = run(&api, &["settings", "show", "--json"]).out;
+    for input in [printed, settings().to_string()] {
+        let outcome = run_piped(&api, &["settings", "set", "--file", "-"], &input);
+        assert_eq!(outcome.exit, 0, "{outcome:?}");
+        assert_eq!(sent(&api, "ModifyL7AccSetting", "ZoneConfig"), settings());
+    }
+}
+
+#[test]
+fn rules_are_made_changed_and_listed() {
+    let api = configurable();
+    let outcome = run(&api, &["rules", "list"]);
+    assert_eq!(
+        (outcome.exit, outcome.out.as_str()),
+        (
+            0,
+            "RULE    STATUS  NAME    WHERE                                      WHAT\n\
+             rule-1  enable  images  ${http.request.file_extension} in ['jpg']  cache=1h ignore-cache-control \
+             ignore-case=on key-scheme=on\n"
+        )
+    );
+    let made =
+        &["rules", "create", "--name", "api", "--host", "a.example.com,b.example.com", "--path", "/api/*"];
+    let outcome = run(&api, &[made.as_slice(), &["--cache", "no-cache", "--status-ttl", "404=10s"]].concat());
+    assert_eq!((outcome.exit, outcome.out.as_str()), (0, "made rule-2\n"), "{outcome:?}");
+    let rules = sent(&api, "CreateL7AccRules", "Rules");
+    assert_eq!(rules[0]["RuleName"], "api");
+    let branch = &rules[0]["Branches"][0];
+    assert_eq!(
+        branch["Condition"],
+        "${http.request.host} in ['a.example.com', 'b.example.com'] and ${http.request.uri.path} in ['/api/*']"
+    );
+    assert_eq!(branch["Actions"][0]["CacheParameters"]["NoCache"], json!({ "Switch": "on" }));
+    assert_eq!(
+        branch["Actions"][1]["StatusCodeCacheParameters"]["StatusCodeCacheParams"],
+        json!([{ "StatusCode": 404, "CacheTime": 10 }])
+    );
+    // A change by flags keeps what they do not name.
+    let outcome = run(&api, &["rules", "modify", "rule-1", "--query", "none", "--status", "disable"]);
+    assert_eq!((outcome.exit, outcome.out.as_str()), (0, "changed rule-1\n"), "{outcome:?}");
+    let changed = sent(&api, "ModifyL7AccRule", "Rule");
+    let mut expected = rule();
+    expected["Status"] = "disable".into();
+    let key = &mut expected["Branches"][0]["Actions"][1]["CacheKeyParameters"];
+    (key["FullURLCache"], key["QueryString"]) = ("off".into(), json!({ "Switch": "off" }));
+    assert_eq!(changed, expected);
+    let outcome = run(&api, &["rules", "order", "rule-2", "rule-1"]);
+    assert_eq!(outcome.exit, 0, "{outcome:?}");
+    assert_eq!(sent(&api, "ModifyL7AccRulePriority", "RuleIds"), json!(["rule-2", "rule-1"]));
+    let outcome = run(&api, &["rules", "delete", "rule-1"]);
+    assert_eq!((outcome.exit, outcome.out.as_str()), (0, "deleted rule-1\n"));
+}
+
+#[test]
+fn rules_and_settings_that_say_nothing_or_too_much_are_refused_before_they_are_sent() {
+    let api = configurable();
+    let check = |arguments: &[&str], input: &str, text: &str| {
+        let before = api.calls().len();
+        let outcome = run_piped(&api, arguments, input);
+        assert_eq!(outcome.exit, 2, "{outcome:?}");
+        assert!(outcome.err.contains(text), "{arguments:?}: {}", outcome.err);
+        let changes = api.calls()[before..].iter().filter(|(name, _)| !name.starts_with("Describe")).count();
+        assert_eq!(changes, 0, "{arguments:?}");
+    };
+    check(&["settings", "set"], "", "nothing to change");
+    check(&["settings", "set", "--cache", "1h", "--file", "-"], "{}", "not both");
+    check(&["settings", "set", "--file", "-"], "", "it is empty");
+    check(&["settings", "set", "--file", "-"], "[1]", "must be one JSON object");
+    check(&["settings", "set", "--file", "-"], r#"{"Cache": 1}"#, "Cache");
+    check(&["settings", "set", "--file", "-"], r#"{"Cash": {}}"#, "Cash");
+    check(&["settings", "set", "--file", "/nowhere/zone.json"], "", "cannot use /nowhere/zone.json");
+    check(&["settings", "set", "--cache", "no-cache", "--default-cache", "1h"], "", "--cache follow-origin");
+    check(&["rules", "create", "--cache", "1h"], "", "say where the rule counts");
+    check(&["rules", "create", "--host", "a.example.com"], "", "say what the rule decides");
+    check(&["rules", "create", "--path", "/it's", "--cache", "1h"], "", "--condition");
+    check(&["rules", "create", "--cache", "1h", "--file", "-"], "{}", "not both");
+    check(&["rules", "create", "--file", "-"], r#"{"Rules": [{"Branch": []}]}"#, "Branch");
+    check(&["rules", "modify", "rule-1"], "", "nothing to change");
+    check(
+        &["rules", "modify", "rule-1", "--file", "-"],
+        r#"{"RuleId": "rule-9"}"#,
+        "another rule than rule-1",
+    );
+}
+
+#[test]
+fn several_rules_come_from_one_file_as_they_were_listed() {
+    let api = configurable();
+    let printed = run(&api, &["rules", "list", "--json"]).out;
+    let outcome = run_piped(&api, &["rules", "create", "--file", "-"], &printed);
+    assert_eq!(outcome.exit, 0, "{outcome:?}");
+    assert_eq!(sent(&api, "CreateL7AccRules", "Rules"), json!([rule()]));
+    let outcome = run_piped(&api, &["rules", "modify", "rule-1", "--file", "-"], &rule().to_string());
+    assert_eq!(outcome.exit, 0, "{outcome:?}");
+    assert_eq!(sent(&api, "ModifyL7AccRule", "Rule"), rule());
+}
+
+fn prefetch_task(target: &str, status: &str, why: Option<&str>) -> Value {
+    json!({
+        "JobId": "2job", "Target": target, "Type": "prefetch_url", "Status": status, "FailMessage": why,
+        "CreateTime": "2023-11-14T22:13:20Z", "UpdateTime": "2023-11-14T22:13:20Z"
+    })
+}
+
+fn prefetching(told: &[&[(&str, Option<&str>)]]) -> Api {
+    let told = told.iter().map(|tasks| {
+        let tasks: Vec<Value> = tasks
+            .iter()
+            .enumerate()
+            .map(|(n, (status, why))| prefetch_task(&format!("http://a.example.com/{n}"), status, *why))
+            .collect();
+        Ok(json!({ "TotalCount": tasks.len(), "Tasks": tasks }))
+    });
+    Api::start(Answers::from([
+        ("DescribeZones", vec![zones(ONE)]),
+        ("CreatePrefetchTask", vec![created()]),
+        ("DescribePrefetchTasks", told.collect()),
+    ]))
+}
+
+#[test]
+fn a_prefetch_is_sent_and_waited_for() {
+    let api = prefetching(&[&[("processing", None)], &[("success", None)]]);
+    let outcome = run(
+        &api,
+        &[
+            "prefetch",
+            "http://a.example.com/0",
+            "--mode",
+            "edge",
+            "--header",
+            "Accept-Encoding: gzip",
+            "--wait",
+        ],
+    );
+    assert_eq!(
+        (outcome.exit, outcome.out.as_str(), outcome.err.as_str()),
+        (0, "accepted 1 target as job 2job\nfetched 1 of 1 URL\n", "")
+    );
+    assert_eq!(
+        api.calls()[1].1,
+        json!({
+            "ZoneId": A, "Targets": ["http://a.example.com/0"], "Mode": "edge", "EncodeUrl": false,
+            "Headers": [{ "Name": "Accept-Encoding", "Value": "gzip" }], "PrefetchMediaSegments": "off"
+        })
+    );
+    assert_eq!(api.calls().len(), 4);
+    let api = prefetching(&[&[("success", None), ("failed", Some("1 of 2 edges: origin answered 500"))]]);
+    let arguments = ["prefetch", "http://a.example.com/0", "http://a.example.com/1", "--wait"];
+    let outcome = run(&api, &arguments);
+    assert_eq!(outcome.exit, 5, "{outcome:?}");
+    assert!(outcome.out.ends_with("fetched 1 of 2 URLs\n"), "{outcome:?}");
+    assert_eq!(outcome.err, "not fetched: http://a.example.com/1 (1 of 2 edges: origin answered 500)\n");
+    let outcome = run(&api, &[arguments.as_slice(), &["--json"]].concat());
+    assert_eq!(outcome.json()["Tasks"][1]["Status"], "failed");
+    let outcome = run(
+        &prefetching(&[&[("processing", None)]]),
+        &[&arguments[..2], &["--wait", "--timeout", "5"]].concat(),
+    );
+    assert_eq!(outcome.exit, 4, "{outcome:?}");
+    let outcome = run(&api, &["prefetch", "a.example.com/0"]);
+    assert_eq!(outcome.exit, 2, "{outcome:?}");
+    let outcome = run(&api, &["prefetch", "list", "--job", "2job"]);
+    assert_eq!(outcome.exit, 0, "{outcome:?}");
+    assert!(outcome.out.contains("failed (1 of 2 edges: origin answered 500)"), "{outcome:?}");
+    let parse = |arguments: &[&str]| Program::try_parse_from([&["everfresh"], arguments].concat()).is_ok();
+    assert!(!parse(&["prefetch"]));
+    assert!(!parse(&["prefetch", "http://a.example.com/", "--header", "no field"]));
 }

@@ -349,6 +349,7 @@ impl Demo {
             };
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let mut world = cli::World {
+                input: &mut std::io::empty(),
                 out: &mut out,
                 err: &mut err,
                 environment: &environment,

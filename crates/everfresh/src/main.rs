@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let outcome = match args.role {
         Role::Client(command) => {
             let mut world = cli::World {
+                input: &mut std::io::stdin(),
                 out: &mut std::io::stdout().lock(),
                 err: &mut std::io::stderr(),
                 environment: &environment,
