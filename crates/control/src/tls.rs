@@ -50,12 +50,13 @@ pub struct PlainTextRefused(pub SocketAddr);
 
 /// Whether the API may listen on `address` without TLS: on loopback, or where an operator said so.
 pub fn check_plain_text(address: SocketAddr, allow_plain_text: bool) -> Result<(), PlainTextRefused> {
+    if allow_plain_text || is_loopback(address) { Ok(()) } else { Err(PlainTextRefused(address)) }
+}
+
+/// Whether nobody but this machine reaches `address`.
+pub fn is_loopback(address: SocketAddr) -> bool {
     // ::ffff:127.0.0.1 is loopback too.
-    if allow_plain_text || address.ip().to_canonical().is_loopback() {
-        Ok(())
-    } else {
-        Err(PlainTextRefused(address))
-    }
+    address.ip().to_canonical().is_loopback()
 }
 
 /// Reads a certificate chain and its key from PEM files.

@@ -28,7 +28,8 @@ const PINGS_MAX: usize = 8;
 /// How long the edge waits between pings before it knows the length of a lease.
 const FIRST_PING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The first and the longest wait before a broken link is opened again.
+/// The first and the longest wait before a broken link is opened again. The wait itself is random, from half of that up:
+/// edges that lost one control plane together do not come to the next one together.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How long a link may take no message before it counts as broken. Both ends could otherwise wait for room at the other
@@ -38,12 +39,22 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the edge tries to say that it leaves.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// A link on which nothing arrives for this part of a lease is given up: a lease from it, of a ping sent right before,
+/// then still runs long enough to have another from the next control plane.
+const SILENT_PART_OF_LEASE: u32 = 2;
+
+/// The same while there is much but no lease, in as many of those parts: the control plane lacks its database, and
+/// another one may, too.
+const UNGRANTED_PARTS: u32 = 4;
+
 /// The shortest interval between pings, however short the leases.
 const PING_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// Why a link ended.
 enum Ended {
     Broken,
+    /// The control plane grants nothing: another one might.
+    Silent,
     /// The process must join anew under another id.
     NotMember,
     Shutdown,
@@ -55,6 +66,15 @@ struct Follower {
     /// Pings without an answer: nonce and when each was sent, on the boot clock.
     pings: VecDeque<(u64, Duration)>,
     next_nonce: u64,
+    /// How long leases are, once one was granted.
+    lease: Option<Duration>,
+    /// When this link was opened or last granted, on the boot clock.
+    granted_at: Duration,
+    /// When it was last found to have moved on, and how far it was then.
+    moved_at: Duration,
+    progress: u64,
+    /// Whether this link has granted a lease.
+    was_granted: bool,
     /// A grant whose head is not applied yet: the head, and until when the lease would run.
     waiting: Option<(Epoch, PurgeSeq, Duration)>,
     /// Which configuration there is, and what of it requests see.
@@ -84,6 +104,11 @@ pub(crate) async fn run<F: Feed>(
         member: MemberId::from_random(random()?),
         pings: VecDeque::new(),
         next_nonce: u64::from_be_bytes(random()?),
+        lease: None,
+        granted_at: Duration::ZERO,
+        moved_at: Duration::ZERO,
+        progress: 0,
+        was_granted: false,
         waiting: None,
         configuration: Configuration::default(),
         held: None,
@@ -104,11 +129,13 @@ pub(crate) async fn run<F: Feed>(
         };
         match opened {
             Ok(mut link) => {
-                wait = REOPEN.0;
                 let how = tokio::select! {
                     how = follower.follow(&mut link) => how,
                     () = ended(&mut shutdown) => Ended::Shutdown,
                 };
+                if follower.was_granted {
+                    wait = REOPEN.0;
+                }
                 match how {
                     Ended::Shutdown => {
                         follower.state.lease.give_up();
@@ -121,6 +148,7 @@ pub(crate) async fn run<F: Feed>(
                         follower.member = MemberId::from_random(random()?);
                     }
                     Ended::Broken => warn!("feed broke, opening it again"),
+                    Ended::Silent => warn!("no lease from this control plane, opening another link"),
                 }
             }
             Err(error) => {
@@ -129,13 +157,18 @@ pub(crate) async fn run<F: Feed>(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(jittered(wait, u32::from_be_bytes(random()?))) => {}
             () = ended(&mut shutdown) => {}
         }
         wait = (wait * 2).min(REOPEN.1);
     }
     follower.state.lease.give_up();
     Ok(())
+}
+
+/// From half of `wait` to all of it, as `random` says.
+fn jittered(wait: Duration, random: u32) -> Duration {
+    wait / 2 + (wait / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 async fn send(link: &EdgeLink, message: EdgeToControl) -> Result<(), LinkBroken> {
@@ -146,6 +179,10 @@ impl Follower {
     async fn follow(&mut self, link: &mut EdgeLink) -> Ended {
         self.wanted = None;
         self.pings.clear();
+        self.granted_at = (self.state.clocks.boot)();
+        self.moved_at = self.granted_at;
+        self.progress = link.progress();
+        self.was_granted = false;
         self.configuration.forget();
         self.held = None;
         self.pings_without_configuration = 0;
@@ -162,6 +199,9 @@ impl Follower {
                 biased;
                 () = tokio::time::sleep_until(next_ping) => {
                     next_ping = tokio::time::Instant::now() + self.ping_interval;
+                    if self.is_silent(link) {
+                        return Ended::Silent;
+                    }
                     if self.ping(link).await.is_err() {
                         return Ended::Broken;
                     }
@@ -189,6 +229,19 @@ impl Follower {
             Some((epoch, applied)) => (Some(epoch), applied),
             None => (None, PurgeSeq::ZERO),
         }
+    }
+
+    /// Whether this link is to be given up: nothing arrives on it, or much, but no lease.
+    fn is_silent(&mut self, link: &EdgeLink) -> bool {
+        let now = (self.state.clocks.boot)();
+        let progress = link.progress();
+        if progress != self.progress {
+            self.progress = progress;
+            self.moved_at = now;
+        }
+        let bound = self.lease.map_or(2 * FIRST_PING_INTERVAL, |lease| lease / SILENT_PART_OF_LEASE);
+        let [still, ungranted] = [self.moved_at, self.granted_at].map(|since| now.saturating_sub(since));
+        ungranted >= bound && (still >= bound || ungranted >= bound * UNGRANTED_PARTS)
     }
 
     async fn ping(&mut self, link: &EdgeLink) -> Result<(), LinkBroken> {
@@ -325,6 +378,9 @@ impl Follower {
             return Ok(());
         };
         let Some((_, sent_at)) = self.pings.remove(index) else { return Ok(()) };
+        self.granted_at = (self.state.clocks.boot)();
+        self.was_granted = true;
+        self.lease = Some(grant.lease);
         self.state.granted_head.store(grant.head.number(), Ordering::Relaxed);
         let interval = grant.lease / self.state.config.pings_per_lease.max(1);
         self.ping_interval = interval.max(PING_INTERVAL_MIN);
@@ -363,5 +419,18 @@ impl Follower {
         self.waiting = Some((grant.epoch, grant.head, until));
         let before = if epoch == Some(grant.epoch) { applied } else { PurgeSeq::ZERO };
         self.applied(link, before).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_differ_and_keep_their_bounds() {
+        let wait = Duration::from_secs(1);
+        assert_eq!(jittered(wait, 0), wait / 2);
+        assert_eq!(jittered(wait, u32::MAX), wait);
+        assert!(jittered(wait, 1 << 31) > wait / 2 && jittered(wait, 1 << 31) < wait);
     }
 }

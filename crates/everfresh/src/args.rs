@@ -86,13 +86,19 @@ pub(crate) struct ControlPlaneArgs {
     /// The private key of the certificate, PEM
     #[arg(long, value_name = "FILE", requires = "api_tls_cert")]
     pub(crate) api_tls_key: Option<PathBuf>,
+    /// The certificate chain of the feed, PEM: edges speak TLS to it
+    #[arg(long, value_name = "FILE", requires_all = ["feed_tls_key", "feed_listen"])]
+    pub(crate) feed_tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "feed_tls_cert")]
+    pub(crate) feed_tls_key: Option<PathBuf>,
     /// Let the API (and the feed) be reached from other machines without encryption
     #[arg(long)]
     pub(crate) allow_plain_text: bool,
     /// The directory of the database, the master key and the edge token; made if it is not there
     #[arg(long, value_name = "DIR", default_value = "everfresh-data")]
     pub(crate) data: PathBuf,
-    /// Where edges of other processes connect; needs --allow-plain-text beyond loopback
+    /// Where edges of other processes connect; beyond loopback it needs a certificate or --allow-plain-text
     #[arg(long, value_name = "ADDR")]
     pub(crate) feed_listen: Option<SocketAddr>,
     /// How long an edge may trust its cache without hearing from the control plane: the longest a purge waits for
@@ -258,9 +264,13 @@ pub(crate) struct EdgeArgs {
     /// Where clients connect [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
-    /// The control plane's --feed-listen address, HOST:PORT. Here or in the file
-    #[arg(long, value_name = "ADDR")]
+    /// The control plane's --feed-listen address, HOST:PORT or https://HOST:PORT; of several control planes all, with
+    /// commas between. Here or in the file
+    #[arg(long, value_name = "ADDR,…")]
     pub(crate) control: Option<String>,
+    /// Speak TLS to control planes, and accept only certificates from the authorities in this PEM file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) control_ca: Option<PathBuf>,
     /// The file with the edge token: edge.token of the control plane's data directory. Or set EVERFRESH_EDGE_TOKEN
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

@@ -68,10 +68,14 @@ impl ControlPlane {
                 None
             }
         };
-        if let Some(feed) = args.feed_listen {
-            // The feed has no TLS of its own yet: its token and the log would be readable on the way.
-            tls::check_plain_text(feed, args.allow_plain_text).context("--feed-listen")?;
-        }
+        let feed_tls = match (&args.feed_tls_cert, &args.feed_tls_key, args.feed_listen) {
+            (Some(cert), Some(key), _) => Some(tls::load(cert, key)?),
+            (_, _, Some(feed)) if !args.allow_plain_text && !tls::is_loopback(feed) => bail!(
+                "--feed-listen {feed} can be reached from other machines, where the log and the edges' token could be \
+                 read: give a certificate (--feed-tls-cert, --feed-tls-key), or say --allow-plain-text"
+            ),
+            _ => None,
+        };
         let store = data::open(args, environment).await?;
         let environment_key = data::environment_key(&store, environment, unix_ms(wall_clock())).await?;
         let (shutdown, down) = watch::channel(false);
@@ -106,7 +110,7 @@ impl ControlPlane {
                     .with_context(|| format!("the feed can't listen at {address}"))?;
                 let address = listener.local_addr()?;
                 let token = FeedToken::new(&data::edge_token(&args.data)?);
-                tokio::spawn(feed::serve(listener, token, network.accept(), ended(down)));
+                tokio::spawn(feed::serve(listener, feed_tls, token, network.accept(), ended(down)));
                 Some(address)
             }
         };

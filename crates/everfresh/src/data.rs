@@ -87,14 +87,19 @@ pub(crate) async fn first_key(store: &Store, now_ms: i64) -> anyhow::Result<Firs
     Ok(FirstKey { secret_id: key.info.secret_id, made: Some(key.secret_key.reveal().to_owned()) })
 }
 
+/// Random bytes of the operating system.
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+    Ok(bytes)
+}
+
 /// The token that edges of other processes present: of the file, or made.
 pub(crate) fn edge_token(data: &Path) -> anyhow::Result<String> {
     let path = data.join(EDGE_TOKEN_FILE);
-    let mut random = [0_u8; 32];
-    ring::rand::SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token: String = random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
             file.write_all(token.as_bytes())

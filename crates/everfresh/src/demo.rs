@@ -14,7 +14,7 @@ use crate::edge_process;
 use crate::serve::Served;
 use anyhow::{Context, bail, ensure};
 use edge::{Clocks, EdgeConfig, EdgeHandle};
-use feed::Http2;
+use feed::{ControlTrust, Http2};
 use serde_json::Value;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -101,6 +101,8 @@ impl Demo {
                 allow_plain_text: false,
                 data: home.join("data"),
                 feed_listen: Some(free),
+                feed_tls_cert: None,
+                feed_tls_key: None,
                 lease: Duration::from_secs(5),
                 rate_limit: 20,
                 quota_reset: 8 * 3600,
@@ -127,8 +129,8 @@ impl Demo {
             listen: free,
             ..edge_process::settings(&limits, &serve.trust, &serve.entrance, &serve.operating)?.config
         };
-        let far_edge =
-            edge::start(config, Http2::new(feed.to_string(), token), Clocks::with_wall(wall_clock))?;
+        let follow = Http2::new(vec![feed.to_string().parse()?], ControlTrust::default(), 0, token)?;
+        let far_edge = edge::start(config, follow, Clocks::with_wall(wall_clock))?;
         while !far_edge.is_ready() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

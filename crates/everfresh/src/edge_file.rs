@@ -31,9 +31,14 @@ struct RawEdge {
     /// Where clients connect: an address with a port, or for `everfresh serve` a list of them, each an edge of its own.
     /// Flag `--listen`. Default `"127.0.0.1:8080"`.
     listen: Option<Addresses>,
-    /// The control plane to follow: its `--feed-listen` address, `HOST:PORT`. Not for `everfresh serve`, which is one.
-    /// Flag `--control`. No default.
+    /// The control plane to follow: its `--feed-listen` address, `HOST:PORT` or `https://HOST:PORT`; of several control
+    /// planes all their addresses, with commas between. Not for `everfresh serve`, which is one. Flag `--control`. No
+    /// default.
     control: Option<Text>,
+    /// A PEM file of authorities: TLS is spoken to control planes, and only certificates that one of these vouches for
+    /// are accepted. Without it public authorities count, and TLS is spoken to `https://` addresses. Flag `--control-ca`.
+    /// No default.
+    control_ca: Option<Text>,
     /// The file with the edge token: `edge.token` of the control plane's data directory. Not for `everfresh serve`.
     /// Flag `--token-file`; the environment variable `EVERFRESH_EDGE_TOKEN` holds the token itself. No default.
     token_file: Option<Text>,
@@ -278,6 +283,8 @@ pub(crate) struct EdgeFile {
     pub(crate) name: Option<String>,
     /// Which control plane to follow.
     pub(crate) control: Option<String>,
+    /// Who vouches for it.
+    pub(crate) control_ca: Option<PathBuf>,
     /// Where the edge token is.
     pub(crate) token_file: Option<PathBuf>,
     /// Where content is kept beside memory, as far as the file says.
@@ -313,6 +320,7 @@ impl EdgeFile {
             listen: Vec::new(),
             name: None,
             control: None,
+            control_ca: None,
             token_file: None,
             disk: DiskArgs::default(),
             object_max: None,
@@ -376,6 +384,7 @@ impl RawEdge {
         }
         reading.take("listen", self.listen, &mut file.listen);
         reading.take_optional("control", self.control, &mut file.control);
+        reading.take_path("control_ca", self.control_ca, &mut file.control_ca);
         reading.take_path("token_file", self.token_file, &mut file.token_file);
         self.tls.check(file, reading);
         reading.take("tiers.parents", self.tiers.parents, &mut file.parents);

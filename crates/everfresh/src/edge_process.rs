@@ -6,10 +6,10 @@ use crate::data::{self, Environment};
 use crate::edge_file::{EdgeFile, certificate_files};
 use anyhow::{Context, bail};
 use edge::{AdminConfig, Clocks, EdgeConfig, LogLevel, OriginTrust, Parent, TierToken};
-use feed::Http2;
+use feed::{ControlAddress, ControlTrust, Http2};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -117,6 +117,7 @@ pub(crate) fn settings_beside_control_plane(
     for (key, is_set) in [
         ("name", settings.name.is_some()),
         ("control", settings.control.is_some()),
+        ("control_ca", settings.control_ca.is_some()),
         ("token_file", settings.token_file.is_some()),
         ("hand_over", settings.config.hand_over.is_some()),
         ("tiers.parents", !settings.parents.is_empty()),
@@ -160,6 +161,14 @@ fn parents_of(texts: &[String], allow_plain_text: bool) -> anyhow::Result<Vec<Pa
     texts.iter().map(parent).collect()
 }
 
+/// Opens links to the control planes that these say.
+fn feed_of(control: &str, control_ca: Option<PathBuf>, token: String) -> anyhow::Result<Http2> {
+    let addresses = ControlAddress::parse_list(control).context("--control")?;
+    let trust = control_ca.map_or(ControlTrust::PublicAuthorities, ControlTrust::AuthoritiesOf);
+    let first = usize::from(u16::from_be_bytes(data::random()?));
+    Ok(Http2::new(addresses, trust, first, token)?)
+}
+
 /// Runs one edge until it is told to end.
 pub(crate) fn run(
     args: EdgeArgs,
@@ -181,6 +190,7 @@ pub(crate) fn run(
     let control = args.control.or(settings.control).context(
         "no control plane to follow: give --control, or set \"control\" in the configuration file",
     )?;
+    let control_ca = args.control_ca.or(settings.control_ca);
     let token_file = args.token_file.or(settings.token_file);
     let token = match (&token_file, environment("EVERFRESH_EDGE_TOKEN")) {
         (Some(path), _) => data::read_edge_token(path)?,
@@ -194,6 +204,7 @@ pub(crate) fn run(
     let parents = if args.parent.is_empty() { settings.parents } else { args.parent };
     config.tiers.parents = parents_of(&parents, args.allow_plain_text || settings.allow_plain_text)?;
     config.tiers.token = Some(TierToken::new(&token)?);
+    let feed = feed_of(&control, control_ca, token)?;
     let disk = args.disk.or(settings.disk);
     if disk.disk.is_none() && disk.disk_size.is_some() {
         bail!(
@@ -206,7 +217,7 @@ pub(crate) fn run(
         let signals = Signals::listen()?;
         let mut reload = signal(SignalKind::hangup())?;
         let name = config.name.clone();
-        let edge = edge::start(config, Http2::new(control, token), Clocks::with_wall(wall_clock))?;
+        let edge = edge::start(config, feed, Clocks::with_wall(wall_clock))?;
         let ready = edge.readiness(1);
         let announce = async {
             while !ready() {

@@ -3,8 +3,12 @@
 //! The request's body carries [`EdgeToControl`] messages up, the response's body [`ToEdge`] messages down, both for
 //! as long as the link lives. A bearer token says that the caller is an edge of this network.
 
+use crate::address::connector;
 use crate::wire::{Message, frame, unframe};
-use crate::{ControlLink, EdgeLink, EdgeToControl, Feed, FeedError, LINK_MESSAGES_MAX, ToEdge, WireError};
+use crate::{
+    ControlAddress, ControlLink, ControlTrust, ControlTrustError, EdgeLink, EdgeToControl, Feed, FeedError,
+    LINK_MESSAGES_MAX, ToEdge, WireError,
+};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
@@ -14,18 +18,25 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ring::hmac;
+use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tracing::debug;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tracing::{debug, warn};
 
 /// Where the control plane takes links.
 pub const FEED_PATH: &str = "/feed";
 
-/// How long an edge waits for the connection and for the answer's head.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an edge waits for one control plane until its link is open: then it goes on with the next.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a control plane waits for the TLS handshake, and then for the link that a connection is for.
+const UNLINKED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often an idle connection is probed, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -68,26 +79,68 @@ pub enum Http2Error {
     /// The address or the token can't be put in a request.
     #[error("the control plane's address or the edge token holds characters that HTTP does not allow")]
     BadRequest(#[source] http::Error),
+    /// The address has no host that a certificate could be for.
+    #[error("no certificate can be for the host of {0}")]
+    ServerName(String),
+    /// The TLS handshake failed: for example, the certificate is none that the edge trusts.
+    #[error("no TLS with the control plane at {address}")]
+    Tls {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
-/// Opens links to a control plane at an address.
+/// Opens links to one of the control planes at some addresses: to the next one when a link broke or could not be opened.
 #[derive(Clone)]
 pub struct Http2 {
-    address: String,
+    addresses: Arc<[ControlAddress]>,
+    /// Which address is tried first next time, modulo their number.
+    next: Arc<AtomicUsize>,
+    trust: ControlTrust,
+    tls: TlsConnector,
     token: String,
 }
 
 impl Http2 {
-    /// Links to `address` (`host:port`), presenting `token`.
-    pub fn new(address: String, token: String) -> Self {
-        Self { address, token }
+    /// Links to any of `addresses`, of which there is at least one, presenting `token`. `first` says which of them is
+    /// tried first, modulo their number: a random number spreads edges over control planes.
+    pub fn new(
+        addresses: Vec<ControlAddress>,
+        trust: ControlTrust,
+        first: usize,
+        token: String,
+    ) -> Result<Self, ControlTrustError> {
+        assert!(!addresses.is_empty(), "an edge follows a control plane somewhere");
+        let tls = connector(&trust)?;
+        let next = Arc::new(AtomicUsize::new(first % addresses.len()));
+        Ok(Self { addresses: addresses.into(), next, trust, tls, token })
     }
 
-    async fn connect(&self) -> Result<EdgeLink, Http2Error> {
-        let stream = TcpStream::connect(&self.address)
+    async fn connect(&self, address: &ControlAddress) -> Result<EdgeLink, Http2Error> {
+        let stream = TcpStream::connect(address.authority())
             .await
-            .map_err(|source| Http2Error::Connect { address: self.address.clone(), source })?;
+            .map_err(|source| Http2Error::Connect { address: address.to_string(), source })?;
         let _ = stream.set_nodelay(true);
+        match address.server_name(&self.trust)? {
+            None => self.link(address, stream).await,
+            Some(name) => {
+                let stream = self
+                    .tls
+                    .connect(name, stream)
+                    .await
+                    .map_err(|source| Http2Error::Tls { address: address.to_string(), source })?;
+                self.link(address, stream).await
+            }
+        }
+    }
+
+    async fn link<S>(&self, address: &ControlAddress, stream: S) -> Result<EdgeLink, Http2Error>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)
@@ -101,7 +154,7 @@ impl Http2 {
             }
         });
         let (to_body, body) = Channel::new(BODY_FRAMES_MAX);
-        let request = Request::post(format!("http://{}{FEED_PATH}", self.address))
+        let request = Request::post(address.url(FEED_PATH).map_err(Http2Error::BadRequest)?)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .body(body)
             .map_err(Http2Error::BadRequest)?;
@@ -111,25 +164,45 @@ impl Http2 {
         }
         let (outgoing, queued) = mpsc::channel(LINK_MESSAGES_MAX);
         let (arrived, incoming) = mpsc::channel(LINK_MESSAGES_MAX);
+        let progress = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&progress);
         tokio::spawn(write_messages::<EdgeToControl>(queued, to_body));
         tokio::spawn(async move {
             // The connection lives as long as its sender: kept here until the stream ends.
             let _sender = sender;
-            read_messages::<ToEdge, _>(response.into_body(), arrived).await;
+            read_messages::<ToEdge, _>(response.into_body(), arrived, &counted).await;
         });
-        Ok(EdgeLink { outgoing, incoming })
+        Ok(EdgeLink { outgoing, incoming, progress })
     }
 }
 
 impl Feed for Http2 {
     async fn open(&self) -> Result<EdgeLink, FeedError> {
-        match tokio::time::timeout(OPEN_TIMEOUT, self.connect()).await {
-            Ok(opened) => opened.map_err(FeedError::Http2),
-            Err(_) => {
-                let timeout = Http2Error::Timeout { address: self.address.clone(), waited: OPEN_TIMEOUT };
-                Err(FeedError::Http2(timeout))
+        let mut failed = None;
+        for _ in 0..self.addresses.len() {
+            // Moved on before it is known how this goes: whoever opens again does so because this one did not do.
+            let index = self.next.fetch_add(1, Ordering::Relaxed) % self.addresses.len();
+            let address = &self.addresses[index];
+            let opened = tokio::time::timeout(OPEN_TIMEOUT, self.connect(address)).await;
+            let opened = opened.unwrap_or_else(|_| {
+                Err(Http2Error::Timeout { address: address.to_string(), waited: OPEN_TIMEOUT })
+            });
+            match opened {
+                Ok(link) => {
+                    debug!(%address, "feed open");
+                    return Ok(link);
+                }
+                Err(error) => {
+                    if let Some(error) = failed.replace(error) {
+                        debug!(
+                            error = &error as &dyn std::error::Error,
+                            "control plane not reached, trying the next"
+                        );
+                    }
+                }
             }
         }
+        Err(failed.map_or(FeedError::Closed, FeedError::Http2))
     }
 }
 
@@ -157,13 +230,16 @@ impl FeedToken {
     }
 }
 
-/// Takes links on `listener` and hands their ends to `accepted`, until `stop` completes.
+/// Takes links on `listener` and hands their ends to `accepted`, until `stop` completes. With `tls` nothing else is
+/// spoken.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     token: FeedToken,
     accepted: mpsc::Sender<ControlLink>,
     stop: impl Future<Output = ()>,
 ) {
+    let tls = tls.map(TlsAcceptor::from);
     let token = Arc::new(token);
     let places = Arc::new(Semaphore::new(LINKS_MAX));
     let mut stop = std::pin::pin!(stop);
@@ -178,10 +254,16 @@ pub async fn serve(
         };
         match stream {
             Ok((stream, _)) => {
-                let connection = take(stream, Arc::clone(&token), accepted.clone());
+                let (tls, token, accepted) = (tls.clone(), Arc::clone(&token), accepted.clone());
                 tokio::spawn(async move {
                     let _place = place;
-                    connection.await;
+                    let _ = stream.set_nodelay(true);
+                    let Some(tls) = tls else { return take(stream, token, accepted).await };
+                    match tokio::time::timeout(UNLINKED_TIMEOUT, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => take(stream, token, accepted).await,
+                        Ok(Err(error)) => warn!(%error, "no TLS with an edge"),
+                        Err(_) => debug!("an edge's TLS handshake took too long"),
+                    }
                 });
             }
             Err(error) => {
@@ -192,11 +274,15 @@ pub async fn serve(
     }
 }
 
-async fn take(stream: TcpStream, token: Arc<FeedToken>, accepted: mpsc::Sender<ControlLink>) {
-    let _ = stream.set_nodelay(true);
+async fn take<S>(stream: S, token: Arc<FeedToken>, accepted: mpsc::Sender<ControlLink>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let is_linked = Arc::new(AtomicBool::new(false));
+    let linked = Arc::clone(&is_linked);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (token, accepted) = (Arc::clone(&token), accepted.clone());
-        async move { Ok::<_, Infallible>(answer(request, &token, &accepted).await) }
+        let (token, accepted, linked) = (Arc::clone(&token), accepted.clone(), Arc::clone(&linked));
+        async move { Ok::<_, Infallible>(answer(request, &token, &accepted, &linked).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -204,8 +290,17 @@ async fn take(stream: TcpStream, token: Arc<FeedToken>, accepted: mpsc::Sender<C
         .keep_alive_timeout(KEEP_ALIVE)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        debug!(%error, "feed connection ended");
+    let unlinked = async {
+        tokio::time::sleep(UNLINKED_TIMEOUT).await;
+        if is_linked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            debug!(%error, "feed connection ended");
+        },
+        () = unlinked => debug!("a feed connection without a link was closed"),
     }
 }
 
@@ -213,6 +308,7 @@ async fn answer(
     request: Request<Incoming>,
     token: &FeedToken,
     accepted: &mpsc::Sender<ControlLink>,
+    is_linked: &AtomicBool,
 ) -> Response<Channel<Bytes>> {
     let (to_body, body) = Channel::new(BODY_FRAMES_MAX);
     let mut response = Response::new(body);
@@ -230,8 +326,12 @@ async fn answer(
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         return response;
     }
+    is_linked.store(true, Ordering::Relaxed);
     tokio::spawn(write_messages::<ToEdge>(queued, to_body));
-    tokio::spawn(read_messages::<EdgeToControl, _>(request.into_body(), arrived));
+    tokio::spawn(async move {
+        let progress = AtomicU64::new(0);
+        read_messages::<EdgeToControl, _>(request.into_body(), arrived, &progress).await;
+    });
     response
 }
 
@@ -250,7 +350,8 @@ async fn write_messages<M: Message>(mut queued: mpsc::Receiver<M>, mut to_body: 
     }
 }
 
-async fn read_messages<M, B>(mut body: B, arrived: mpsc::Sender<M>)
+/// Counts in `progress` what arrives, be it a part of a message.
+async fn read_messages<M, B>(mut body: B, arrived: mpsc::Sender<M>, progress: &AtomicU64)
 where
     M: Message,
     B: Body<Data = Bytes> + Unpin,
@@ -258,7 +359,7 @@ where
 {
     let mut buffer = BytesMut::new();
     loop {
-        match next_message(&mut body, &mut buffer).await {
+        match next_message(&mut body, &mut buffer, progress).await {
             Ok(Some(message)) => {
                 if arrived.send(message).await.is_err() {
                     return;
@@ -266,14 +367,18 @@ where
             }
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(%error, "feed link ended by a bad message");
+                warn!(%error, "feed link ended by a bad message");
                 return;
             }
         }
     }
 }
 
-async fn next_message<M, B>(body: &mut B, buffer: &mut BytesMut) -> Result<Option<M>, WireError>
+async fn next_message<M, B>(
+    body: &mut B,
+    buffer: &mut BytesMut,
+    progress: &AtomicU64,
+) -> Result<Option<M>, WireError>
 where
     M: Message,
     B: Body<Data = Bytes> + Unpin,
@@ -285,6 +390,7 @@ where
         }
         match body.frame().await {
             Some(Ok(frame)) => {
+                progress.fetch_add(1, Ordering::Relaxed);
                 if let Ok(data) = frame.into_data() {
                     buffer.extend_from_slice(&data);
                 }

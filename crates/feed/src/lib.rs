@@ -7,6 +7,7 @@
 //!
 //! Knows no SQL and nothing of the public API.
 
+mod address;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http2;
@@ -14,11 +15,16 @@ mod in_process;
 mod message;
 mod wire;
 
+pub use address::{
+    CONTROL_ADDRESSES_MAX, ControlAddress, ControlAddressError, ControlTrust, ControlTrustError,
+};
 pub use http2::{FEED_PATH, FeedToken, Http2, Http2Error, LINKS_MAX, serve};
 pub use in_process::InProcess;
 pub use message::{EdgeToControl, Grant, Hello, Ping, Prefetch, Prefetched, ToEdge};
 pub use wire::{FRAME_BYTES_MAX, WireError};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 /// How many messages wait in each direction of a link before the sender waits.
@@ -52,6 +58,8 @@ pub trait Feed: Send + Sync + 'static {
 pub struct EdgeLink {
     outgoing: mpsc::Sender<EdgeToControl>,
     incoming: mpsc::Receiver<ToEdge>,
+    /// Counts up as messages or parts of them arrive.
+    progress: Arc<AtomicU64>,
 }
 
 /// The control plane's end of a link.
@@ -74,7 +82,15 @@ impl EdgeLink {
 
     /// The next message; `None` once the link is broken. Dropping the future loses nothing.
     pub async fn receive(&mut self) -> Option<ToEdge> {
-        self.incoming.recv().await
+        let message = self.incoming.recv().await;
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        message
+    }
+
+    /// Changes while something arrives, be it a part of a long message: a link that stands still between two readings
+    /// may be dead.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 }
 
@@ -100,7 +116,7 @@ pub fn pair() -> (EdgeLink, ControlLink) {
     let (to_control, from_edge) = mpsc::channel(LINK_MESSAGES_MAX);
     let (to_edge, from_control) = mpsc::channel(LINK_MESSAGES_MAX);
     (
-        EdgeLink { outgoing: to_control, incoming: from_control },
+        EdgeLink { outgoing: to_control, incoming: from_control, progress: Arc::default() },
         ControlLink { outgoing: to_edge, incoming: from_edge },
     )
 }

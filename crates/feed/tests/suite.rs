@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use feed::{
-    ControlLink, EdgeToControl, Feed, FeedError, FeedToken, Grant, Hello, Http2, Http2Error, InProcess,
-    LINK_MESSAGES_MAX, Ping, ToEdge,
+    ControlAddress, ControlLink, ControlTrust, EdgeToControl, Feed, FeedError, FeedToken, Grant, Hello,
+    Http2, Http2Error, InProcess, LINK_MESSAGES_MAX, Ping, ToEdge,
 };
 use purge::{Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -20,11 +23,14 @@ async fn in_process() -> (InProcess, mpsc::Receiver<ControlLink>) {
 }
 
 async fn http2(token: &str) -> (Http2, mpsc::Receiver<ControlLink>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let (accept, links) = mpsc::channel(4);
-    tokio::spawn(feed::serve(listener, FeedToken::new(TOKEN), accept, std::future::pending()));
-    (Http2::new(address, token.into()), links)
+    let (address, links) = control_plane().await;
+    (to(&address, token), links)
+}
+
+/// A feed from `addresses`, which are separated by commas.
+fn to(addresses: &str, token: &str) -> Http2 {
+    let addresses = ControlAddress::parse_list(addresses).unwrap();
+    Http2::new(addresses, ControlTrust::default(), 0, token.into()).unwrap()
 }
 
 fn hello() -> EdgeToControl {
@@ -154,11 +160,124 @@ async fn a_wrong_token_is_refused() {
     assert!(matches!(&error, FeedError::Http2(Http2Error::Refused(status)) if *status == 401), "{error:?}");
 }
 
+/// An address at which nothing listens.
+async fn nowhere() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
 #[tokio::test]
 async fn a_control_plane_that_is_not_there_is_named() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = Http2::new(free.to_string(), TOKEN.into()).open().await.unwrap_err();
-    assert!(
-        matches!(&error, FeedError::Http2(Http2Error::Connect { address, .. }) if *address == free.to_string())
-    );
+    let free = nowhere().await;
+    let error = to(&free, TOKEN).open().await.unwrap_err();
+    assert!(matches!(&error, FeedError::Http2(Http2Error::Connect { address, .. }) if *address == free));
+}
+
+/// Where a control plane is, and the links it takes.
+async fn control_plane() -> (String, mpsc::Receiver<ControlLink>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (accept, links) = mpsc::channel(4);
+    tokio::spawn(feed::serve(listener, None, FeedToken::new(TOKEN), accept, std::future::pending()));
+    (address, links)
+}
+
+#[tokio::test]
+async fn an_edge_goes_on_with_the_next_control_plane() {
+    let (first, mut first_links) = control_plane().await;
+    let (second, mut second_links) = control_plane().await;
+    // It takes connections and says nothing, as a machine that hangs.
+    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = hangs.local_addr().unwrap();
+    let feed = to(&format!("{first},{},{silent},{second}", nowhere().await), TOKEN);
+    let mut edge = feed.open().await.unwrap();
+    drop(first_links.recv().await.unwrap());
+    assert_eq!(edge.receive().await, None);
+    let _edge = feed.open().await.unwrap();
+    assert!(second_links.recv().await.is_some(), "past one that is not there and one that is silent");
+    let _edge = feed.open().await.unwrap();
+    assert!(first_links.recv().await.is_some(), "after the last the first has its turn");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_link_is_closed() {
+    let (address, _links) = control_plane().await;
+    let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut said = Vec::new();
+    let ended = tokio::io::AsyncReadExt::read_to_end(&mut connection, &mut said);
+    let _ = tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
+}
+
+/// A certificate for 127.0.0.1 and its key, and the authority that vouches for it, all PEM.
+fn certificate() -> (String, String, String) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let server = server.signed_by(&key, &issuer).unwrap();
+    (server.pem(), key.serialize_pem(), authority_pem)
+}
+
+/// What the control plane shows.
+fn server_config(certificate: &str, key: &str) -> Arc<rustls::ServerConfig> {
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+#[tokio::test]
+async fn with_tls_only_the_authority_that_was_named_is_believed() {
+    let (certificate, key, authority) = certificate();
+    let (_, _, other_authority) = self::certificate();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (accept, mut links) = mpsc::channel(4);
+    let tls = Some(server_config(&certificate, &key));
+    tokio::spawn(feed::serve(listener, tls, FeedToken::new(TOKEN), accept, std::future::pending()));
+    let to = |address: String, trust: ControlTrust| {
+        Http2::new(vec![address.parse().unwrap()], trust, 0, TOKEN.into()).unwrap()
+    };
+    let own = ControlTrust::AuthoritiesOf(file("own.pem", &authority));
+    let other = ControlTrust::AuthoritiesOf(file("other.pem", &other_authority));
+    for address in [format!("https://127.0.0.1:{port}"), format!("127.0.0.1:{port}")] {
+        let edge = to(address, own.clone()).open().await.unwrap();
+        let mut control = links.recv().await.unwrap();
+        edge.send(hello()).await.unwrap();
+        assert_eq!(control.receive().await, Some(hello()));
+    }
+    for (address, trust) in [
+        (format!("https://127.0.0.1:{port}"), ControlTrust::PublicAuthorities),
+        (format!("https://127.0.0.1:{port}"), other),
+        (format!("https://localhost:{port}"), own.clone()),
+    ] {
+        let error = to(address.clone(), trust.clone()).open().await.unwrap_err();
+        assert!(matches!(&error, FeedError::Http2(Http2Error::Tls { .. })), "{address} {trust:?}: {error:?}");
+    }
+    let plain = to(format!("http://127.0.0.1:{port}"), own).open().await;
+    assert!(plain.is_err(), "where TLS is spoken, nothing else is");
+    for unusable in [file("none.pem", ""), file("key.pem", &key), directory.path().join("missing")] {
+        let refused = Http2::new(
+            vec!["a:1".parse().unwrap()],
+            ControlTrust::AuthoritiesOf(unusable.clone()),
+            0,
+            TOKEN.into(),
+        );
+        assert!(refused.is_err(), "{}", unusable.display());
+    }
 }

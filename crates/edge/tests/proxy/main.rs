@@ -14,6 +14,7 @@ mod head_requests;
 mod http2;
 mod interim;
 mod limits;
+mod links;
 mod memory;
 mod operating;
 mod origin_backup;

@@ -1,0 +1,68 @@
+//! Links to control planes: when an edge gives one up and opens another.
+
+use crate::world::{PATIENCE, until};
+use edge::{Clocks, EdgeConfig};
+use feed::{ControlLink, EdgeToControl, Grant, InProcess, ToEdge};
+use purge::{Epoch, PurgeSeq};
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+
+async fn taken(links: &mut mpsc::Receiver<ControlLink>) -> ControlLink {
+    tokio::time::timeout(PATIENCE, links.recv()).await.unwrap().unwrap()
+}
+
+/// Answers pings until there were `grants` of them.
+async fn grant(link: &mut ControlLink, lease: Duration, grants: usize) {
+    link.send(ToEdge::Zones { version: 1, zones: Vec::new() }).await.unwrap();
+    let mut granted = 0;
+    while granted < grants {
+        let message = tokio::time::timeout(PATIENCE, link.receive()).await.unwrap();
+        if let EdgeToControl::Ping(ping) = message.expect("the link holds") {
+            granted += 1;
+            let grant = Grant {
+                nonce: ping.nonce,
+                epoch: Epoch::new(1),
+                head: PurgeSeq::ZERO,
+                first_retained: PurgeSeq::ZERO.next(),
+                config_version: 1,
+                lease,
+            };
+            link.send(ToEdge::Grant(grant)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_edge_leaves_a_link_that_says_nothing_before_its_lease_runs_out() {
+    let (accept, mut links) = mpsc::channel(1);
+    let mut config = EdgeConfig::new("e".into(), ([127, 0, 0, 1], 0).into());
+    // So that silence is noticed soon after its bound.
+    config.pings_per_lease = 40;
+    let edge =
+        edge::start(config, InProcess::new(accept), Clocks::with_wall(|| SystemTime::UNIX_EPOCH)).unwrap();
+    let silent = taken(&mut links).await;
+    // Never granted: there is no lease to lose, and still it is left.
+    let mut first = taken(&mut links).await;
+    drop(silent);
+    let lease = Duration::from_secs(60);
+    grant(&mut first, lease, 1).await;
+    until("a lease", || edge.is_ready()).await;
+    // From now on it is silent; with a lease that is known the edge waits for a part of it, and no longer.
+    drop(first);
+    let mut second = taken(&mut links).await;
+    grant(&mut second, Duration::from_secs(4), 1).await;
+    let third = taken(&mut links).await;
+    assert!(edge.is_ready(), "what the first granted still holds");
+    // Here is much, but no lease.
+    let chatter = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if third.send(ToEdge::NotMember { nonce: 0 }).await.is_err() {
+                return;
+            }
+        }
+    };
+    let (_, fourth) = tokio::join!(tokio::time::timeout(PATIENCE, chatter), taken(&mut links));
+    drop(fourth);
+    tokio::task::spawn_blocking(move || edge.stop()).await.unwrap();
+}
