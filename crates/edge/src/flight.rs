@@ -35,7 +35,8 @@ pub(crate) const FOLLOW_TIMEOUT: Duration = Duration::from_secs(60);
 
 const SHARDS: usize = 64;
 
-/// How many counters of unsafe requests there are. URLs that share one keep each other's fetches from being stored.
+/// How many counters of unsafe requests there are. URLs that share one keep each other's fetches from being stored and
+/// joined.
 const UNSAFE_SHARDS: usize = 4096;
 
 /// One fetch.
@@ -43,6 +44,8 @@ pub(crate) struct Flight {
     url: UrlKey,
     /// Empty until it is sent and the sender has looked.
     birth: OnceLock<Birth>,
+    /// How often unsafe methods had gone through when it was sent (see [`Flights::unsafe_requests`]).
+    unsafe_requests: AtomicU64,
     state: watch::Sender<FlightState>,
 }
 
@@ -208,8 +211,8 @@ struct Slot {
 /// All fetches under way at this edge.
 pub(crate) struct Flights {
     shards: Box<[Mutex<HashMap<ObjectKey, Slot>>]>,
-    /// How often an unsafe method went through, by shard of the URL's key: a fetch that was under way then is not
-    /// stored.
+    /// How often an unsafe method went through, by shard of the URL's key: a fetch that was under way then, of whatever
+    /// variant or slice of the URL, is not stored, and nobody joins it.
     unsafe_requests: Box<[AtomicU64]>,
 }
 
@@ -222,7 +225,6 @@ pub(crate) struct Landing {
     /// The reader of whoever sent the fetch, registered before the first byte is written.
     own_reader: Option<oneshot::Sender<OwnContent>>,
     url_shard: usize,
-    unsafe_requests: u64,
 }
 
 impl Flights {
@@ -252,6 +254,7 @@ impl Flights {
         if joins == Joins::Any
             && reading.leased
             && let Some(newest) = slot.sent.last()
+            && newest.unsafe_requests.load(Ordering::Acquire) == self.unsafe_requests_of(url_key)
             && newest.may_be_joined(reading, ledger)
         {
             return Boarding::Follow { flight: Arc::clone(newest), before_sent: false };
@@ -324,8 +327,12 @@ impl Flights {
 
     fn landing(self: &Arc<Self>, url_key: ObjectKey, key: Option<ObjectKey>, flight: Arc<Flight>) -> Landing {
         let url_shard = url_key.shard(UNSAFE_SHARDS);
-        let unsafe_requests = self.unsafe_requests[url_shard].load(Ordering::Acquire);
-        Landing { flights: Arc::clone(self), key, flight, own_reader: None, url_shard, unsafe_requests }
+        flight.unsafe_requests.store(self.unsafe_requests_of(url_key), Ordering::Release);
+        Landing { flights: Arc::clone(self), key, flight, own_reader: None, url_shard }
+    }
+
+    fn unsafe_requests_of(&self, url_key: ObjectKey) -> u64 {
+        self.unsafe_requests[url_key.shard(UNSAFE_SHARDS)].load(Ordering::Acquire)
     }
 
     /// An unsafe method went through: nobody joins what was sent before, and nothing of it is stored.
@@ -359,6 +366,7 @@ impl Flight {
         Arc::new(Self {
             url: url.clone(),
             birth: OnceLock::new(),
+            unsafe_requests: AtomicU64::new(0),
             state: watch::Sender::new(FlightState::Waiting),
         })
     }
@@ -442,6 +450,10 @@ impl Landing {
                 let mut shard = self.flights.shard(key).lock();
                 let slot = shard.entry(key).or_default();
                 if slot.sent.len() < sent_max(is_leased()) {
+                    // Before anyone can join it as a sent one.
+                    let unsafe_requests =
+                        self.flights.unsafe_requests[self.url_shard].load(Ordering::Acquire);
+                    self.flight.unsafe_requests.store(unsafe_requests, Ordering::Release);
                     slot.next = None;
                     slot.sent.push(Arc::clone(&self.flight));
                     return;
@@ -487,7 +499,7 @@ impl Landing {
     pub(crate) fn store<T>(&self, key: ObjectKey, store: impl FnOnce(bool) -> T) -> T {
         let _slot = self.flights.shard(key).lock();
         let unsafe_requests = self.flights.unsafe_requests[self.url_shard].load(Ordering::Acquire);
-        store(unsafe_requests == self.unsafe_requests)
+        store(unsafe_requests == self.flight.unsafe_requests.load(Ordering::Acquire))
     }
 }
 

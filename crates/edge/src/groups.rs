@@ -3,7 +3,8 @@
 //! The answer to an unsafe request may say that all responses of a group are stale. As with purges that is a mark and a
 //! comparison: a grouped response remembers when its fetch was sent, in events of this edge, and is stale once any of its
 //! groups has a later one. So what was under way is caught, too, and nothing is searched. Unlike a purge it is an event of
-//! this edge alone, and of this process: the RFC asks for no more.
+//! this edge alone: the RFC asks for no more. The marks are of this process; what is recovered from disk and has groups
+//! counts as stale, since nobody knows what the process before it had marked.
 
 use parking_lot::RwLock;
 use purge::UrlKey;
@@ -21,7 +22,7 @@ const GROUP_MARKS_MAX: usize = 65_536;
 pub(crate) struct GroupEvent(u64);
 
 impl GroupEvent {
-    /// Before all events.
+    /// Before all events of this process: of what an earlier one stored.
     pub(crate) const FIRST: Self = Self(0);
 }
 
@@ -33,7 +34,9 @@ pub(crate) struct GroupMarks {
     hasher: SipHasher13,
 }
 
-#[derive(Default)]
+/// The start of this process.
+const START: u64 = 1;
+
 struct Marks {
     /// The last event of each group.
     events: HashMap<u128, u64>,
@@ -51,11 +54,11 @@ pub(crate) struct Grouping {
 }
 
 impl GroupMarks {
-    /// None marked yet. `hash_key` should be random, so that nobody can make two groups one.
+    /// None marked yet; the start itself is the first event, which makes stale whatever was fetched before it. `hash_key` should be random, so that nobody can make two groups one.
     pub(crate) fn new(hash_key: [u8; 16]) -> Arc<Self> {
         Arc::new(Self {
-            last: AtomicU64::new(0),
-            marks: RwLock::default(),
+            last: AtomicU64::new(START),
+            marks: RwLock::new(Marks { events: HashMap::new(), forgotten: START }),
             hasher: SipHasher13::new_with_key(&hash_key),
         })
     }
@@ -143,6 +146,8 @@ mod tests {
         let of =
             |host: &str, names: &[&str]| marks.grouping(&url(host), &groups(names), marks.last()).unwrap();
         assert!(marks.grouping(&url("a.test"), &[], marks.last()).is_none());
+        let of_the_last_run = marks.grouping(&url("a.test"), &groups(&["x"]), GroupEvent::FIRST).unwrap();
+        assert!(of_the_last_run.is_outdated());
         let (both, other, elsewhere) =
             (of("a.test", &["x", "y"]), of("a.test", &["z"]), of("b.test", &["x"]));
         assert!(!both.is_outdated());

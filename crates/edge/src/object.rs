@@ -258,7 +258,8 @@ impl Object {
         OBJECT_OVERHEAD_BYTES + content + self.head.bytes() + self.url.path_and_query().len() as u64 + tags
     }
 
-    fn subject(&self) -> Subject<'_> {
+    /// What purges name it by.
+    pub(crate) fn subject(&self) -> Subject<'_> {
         Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags }
     }
 }

@@ -327,9 +327,27 @@ impl Shelf {
     }
 
     fn recall_selector(&self, url_key: ObjectKey) -> Option<Entry> {
-        let (selector, generation) = self.disk.as_ref()?.selector(url_key)?;
-        let entry = Entry::Varies(selector, generation);
-        self.cache.insert(url_key, entry.clone());
+        let disk = self.disk.as_ref()?;
+        let (selector, generation) = disk.selector(url_key)?;
+        self.keep_selector(disk, url_key, selector, generation)
+    }
+
+    /// Puts what was found on disk into memory, unless something is there by now, or it has been removed meanwhile.
+    pub(crate) fn keep_selector(
+        &self,
+        disk: &Disk,
+        url_key: ObjectKey,
+        selector: Arc<Selector>,
+        generation: u64,
+    ) -> Option<Entry> {
+        let recalled = || Ok::<_, std::convert::Infallible>(Entry::Varies(selector, generation));
+        let Ok(entry) = self.cache.get_or_insert_with(&url_key, recalled);
+        // Whoever removes takes it off the disk before off memory: either is seen here, or takes this away.
+        let is_recalled = |entry: &Entry| matches!(entry, Entry::Varies(_, there) if *there == generation);
+        if is_recalled(&entry) && disk.selector(url_key).is_none_or(|(_, there)| there != generation) {
+            self.cache.remove_if(&url_key, is_recalled);
+            return None;
+        }
         Some(entry)
     }
 

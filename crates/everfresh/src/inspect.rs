@@ -77,6 +77,20 @@ fn object_in_words(object: &Value) -> Vec<String> {
     };
     let mut lines = place_in_words(object);
     lines.push(format!("  purges    {standing}"));
+    for mark in object["marks"].as_array().into_iter().flatten() {
+        let scope = match (text(&mark["scope"]).as_str(), mark["name"].as_str()) {
+            ("host-tag", Some(name)) => format!("tag {} on this host", printable(name)),
+            (scope, Some(name)) => format!("{scope} {}", printable(name)),
+            (scope, None) => format!("its {scope}"),
+        };
+        lines.push(format!("            {} {} of {scope}", text(&mark["method"]), mark["seq"]));
+    }
+    if object["group_marked"] == true {
+        lines.push(
+            "  groups    made stale by an unsafe request, or by a restart: the origin is asked first"
+                .to_owned(),
+        );
+    }
     lines.push(format!("  born      at {} of the log, checked up to {}", object["born"], object["checked"]));
     let tags: Vec<&str> = object["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !tags.is_empty() {
@@ -136,7 +150,12 @@ mod tests {
         let object = json!({
             "in": "memory", "status": 200, "bytes": 12, "age_secs": 3, "ttl_secs": -7, "fresh": false,
             "standing": "invalidated", "purged_by": 9, "born": 4, "checked": 9, "tags": ["a", "b"],
-            "tags_ignored": 0, "etag": "\"\u{1b}[1m\"", "vary": null,
+            "tags_ignored": 0, "etag": "\"\u{1b}[1m\"", "vary": null, "group_marked": true,
+            "marks": [
+                { "seq": 9, "method": "invalidate", "scope": "prefix", "name": "/img/" },
+                { "seq": 7, "method": "invalidate", "scope": "host-tag", "name": "a" },
+                { "seq": 6, "method": "invalidate", "scope": "zone", "name": null },
+            ],
         });
         let on_disk = json!({
             "in": "disk", "file_bytes": 345, "standing": "clear", "purged_by": null, "born": 5, "checked": 9, "tags": [],
@@ -154,6 +173,10 @@ purges    applied up to 9, horizon 0
 stored    in memory: status 200, 12 bytes
   age       3 s, stale since 7 s
   purges    invalidated by purge 9: the origin is asked before it answers
+            invalidate 9 of prefix /img/
+            invalidate 7 of tag a on this host
+            invalidate 6 of its zone
+  groups    made stale by an unsafe request, or by a restart: the origin is asked first
   born      at 4 of the log, checked up to 9
   tags      a b
   etag      \"\u{fffd}[1m\"

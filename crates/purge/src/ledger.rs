@@ -94,6 +94,48 @@ pub struct Judgement {
     pub walked_at: PurgeSeq,
 }
 
+/// What of an object a mark is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkedScope<'a> {
+    /// Its whole zone.
+    Zone,
+    /// Its host.
+    Host(&'a str),
+    /// A directory that holds it.
+    Prefix(&'a str),
+    /// Its URL.
+    Url,
+    /// One of its tags.
+    Tag(&'a str),
+    /// One of its tags, on its host only.
+    HostTag(&'a str),
+}
+
+impl MarkedScope<'_> {
+    /// Its kind, in a word.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Zone => "zone",
+            Self::Host(_) => "host",
+            Self::Prefix(_) => "prefix",
+            Self::Url => "url",
+            Self::Tag(_) => "tag",
+            Self::HostTag(_) => "host-tag",
+        }
+    }
+}
+
+/// The newest purge of one method that names one scope of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScopeMark<'a> {
+    /// What it names.
+    pub scope: MarkedScope<'a>,
+    /// What it does to what was stored.
+    pub method: Method,
+    /// Its position in the log.
+    pub seq: PurgeSeq,
+}
+
 /// Why entries were not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
@@ -354,6 +396,35 @@ impl Ledger {
         self.judge_by(clock, born, born, || self.newest_of_url(clock, url))
     }
 
+    /// Every mark above `born` that names an object, newest first: which purges hit it, for people. Marks at or below the
+    /// horizon may be gone. A zone's mark also stands for a change of its cache keys.
+    pub fn marks_of<'s>(&self, subject: &Subject<'s>, born: PurgeSeq) -> Vec<ScopeMark<'s>> {
+        let (clock, url) = (subject.clock, subject.url);
+        let host = Some(url.host());
+        let mut named = vec![
+            (MarkedScope::Zone, clock.key(Kind::All, None, "")),
+            (MarkedScope::Host(url.host().as_str()), clock.key(Kind::Host, host, "")),
+            (MarkedScope::Url, clock.url_key(url)),
+        ];
+        let prefix = |path: &'s str| (MarkedScope::Prefix(path), clock.key(Kind::Prefix, host, path));
+        named.extend(directories(url.path()).map(prefix));
+        for tag in subject.tags.iter() {
+            named.push((MarkedScope::Tag(tag), clock.key(Kind::Tag, None, tag)));
+            named.push((MarkedScope::HostTag(tag), clock.key(Kind::HostTag, host, tag)));
+        }
+        let mut marks = Vec::new();
+        for (scope, key) in named {
+            let Mark { invalidate, delete } = self.look_up(key);
+            for (method, seq) in [(Method::Invalidate, invalidate), (Method::Delete, delete)] {
+                if seq > born.number() {
+                    marks.push(ScopeMark { scope, method, seq: PurgeSeq::new(seq) });
+                }
+            }
+        }
+        marks.sort_by_key(|mark| std::cmp::Reverse(mark.seq));
+        marks
+    }
+
     /// How many marks are held.
     pub fn mark_count(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
@@ -571,6 +642,14 @@ fn each_prefix(mut hasher: SipHasher13, path: &str, depths: u64, mut found: impl
         hasher.write(&bytes[taken..]);
         found(finish(&hasher));
     }
+}
+
+/// The texts whose keys [`each_prefix`] finds: at each slash what is before it, unless that is nothing, and what is up to
+/// it; then the whole, unless it ends there.
+fn directories(path: &str) -> impl Iterator<Item = &str> {
+    let at_slash = |(at, _)| [&path[..at], &path[..=at]];
+    let cut = path.match_indices('/').flat_map(at_slash).filter(|text| !text.is_empty());
+    cut.chain((!path.ends_with('/')).then_some(path))
 }
 
 fn depth_bit(slashes: usize) -> u64 {

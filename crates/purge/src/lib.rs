@@ -15,7 +15,7 @@ mod url;
 pub use entry::{Entry, Epoch, LogEntry, Method, PurgeSeq, Scope};
 pub use ledger::{
     ApplyError, DurableLedger, DurableMark, DurableZone, ForgetError, ImportError, Judgement, JumpError,
-    Ledger, MARK_BYTES, Subject, Verdict, ZoneClock,
+    Ledger, MARK_BYTES, MarkedScope, ScopeMark, Subject, Verdict, ZoneClock,
 };
 pub use member::{MemberId, MemberIdError};
 pub use plan::{

@@ -296,8 +296,28 @@ impl World {
             if object.clock.has_nothing_after(object.checked) {
                 assert_eq!(judgement.verdict, Verdict::Clear, "the shortcut vouches for {object:?}");
             }
+            self.check_marks(object, judgement.verdict);
             let judgement = self.ledger.judge_url_only(&object.clock, &object.url, object.born);
             self.check_verdict(object, judgement, None, object.born, object.born);
+        }
+    }
+
+    /// What is told of the marks that hit an object fits what it was judged by.
+    fn check_marks(&self, object: &Object, verdict: Verdict) {
+        let subject = Subject { clock: &object.clock, url: &object.url, tags: &object.tags };
+        let marks = self.ledger.marks_of(&subject, object.born);
+        let newest = |method| marks.iter().find(|mark| mark.method == method).map(|mark| mark.seq);
+        match verdict {
+            Verdict::Deleted(seq) => assert_eq!(newest(Method::Delete), Some(seq), "{object:?}"),
+            Verdict::Invalidated(seq) => assert_eq!(newest(Method::Invalidate), Some(seq), "{object:?}"),
+            // What an object has been checked against already may hit it.
+            Verdict::Clear if object.checked <= object.born => assert_eq!(marks, [], "{object:?}"),
+            Verdict::Clear | Verdict::BeyondHorizon => {}
+        }
+        for mark in &marks {
+            let is_logged =
+                self.log.iter().any(|entry| entry.seq == mark.seq && entry.entry.method == mark.method);
+            assert!(is_logged || object.epoch != self.epoch, "{mark:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use crate::disk::{Stored, StoredKind};
 use crate::object::{Object, Standing};
 use crate::routes::{Decided, Routes};
 use crate::state::State;
-use purge::UrlTarget;
+use purge::{MarkedScope, PurgeSeq, Subject, UrlTarget};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -85,6 +85,8 @@ fn shown_object(state: &State, object: &Object, now: SystemTime) -> Value {
         "fresh": object.freshness.is_fresh(now),
         "standing": standing,
         "purged_by": purged_by,
+        "marks": shown_marks(state, &object.subject(), object.birth.born),
+        "group_marked": object.is_outdated(),
         "born": object.birth.born.number(),
         "checked": checked.number(),
         "tags": object.tags.iter().collect::<Vec<_>>(),
@@ -108,10 +110,29 @@ fn shown_file(state: &State, stored: &Stored) -> Option<Value> {
         "file_bytes": stored.file_bytes,
         "standing": standing,
         "purged_by": purged_by,
+        "marks": shown_marks(state, &header.subject(), header.birth.born),
         "born": header.birth.born.number(),
         "checked": checked.number(),
         "tags": header.tags.iter().collect::<Vec<_>>(),
     }))
+}
+
+/// Which purges since its fetch hit it, and by what of it; newest first.
+fn shown_marks(state: &State, subject: &Subject<'_>, born: PurgeSeq) -> Vec<Value> {
+    let marks = state.ledger.marks_of(subject, born);
+    let shown = marks.iter().map(|mark| {
+        let named = match mark.scope {
+            MarkedScope::Zone | MarkedScope::Url => None,
+            MarkedScope::Host(name)
+            | MarkedScope::Prefix(name)
+            | MarkedScope::Tag(name)
+            | MarkedScope::HostTag(name) => Some(name),
+        };
+        json!({
+            "seq": mark.seq.number(), "method": mark.method.as_str(), "scope": mark.scope.name(), "name": named,
+        })
+    });
+    shown.collect()
 }
 
 /// Its name, and the position of the purge.

@@ -50,14 +50,17 @@ pub(crate) struct StoredHeader {
 impl StoredHeader {
     /// See [`crate::object::Object::standing`].
     pub(crate) fn standing(&self, ledger: &Ledger) -> Standing {
-        let subject = Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags };
-        hold(ledger, subject, self.birth.born, &self.checked, &self.invalidated)
+        hold(ledger, self.subject(), self.birth.born, &self.checked, &self.invalidated)
+    }
+
+    /// What purges name it by.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags }
     }
 
     /// See [`crate::object::Object::look`].
     pub(crate) fn look(&self, ledger: &Ledger) -> (Standing, PurgeSeq) {
-        let subject = Subject { clock: &self.birth.clock, url: &self.url, tags: &self.tags };
-        look(ledger, subject, self.birth.born, &self.checked, &self.invalidated)
+        look(ledger, self.subject(), self.birth.born, &self.checked, &self.invalidated)
     }
 
     /// See [`crate::object::Object::sweep`].

@@ -3,6 +3,7 @@
 mod damage;
 mod failing;
 mod power_loss;
+mod selector;
 mod simulated;
 
 use super::{Disk, DiskCounts, Keeper, Opened};

@@ -78,3 +78,30 @@ async fn what_was_under_way_is_stale_too_and_nobody_joins_it() {
     };
     assert_eq!(answer.text(), "new");
 }
+
+#[tokio::test]
+async fn what_has_groups_is_validated_after_a_restart() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let on_disk = |config: &mut edge::EdgeConfig| {
+        let directory = directory.path().join("cache");
+        config.disk = Some(edge::DiskConfig { directory, bytes: 64 << 20 });
+    };
+    let mut world = World::start_with(on_disk).await;
+    world.fetch("/grouped", GROUPED, "one").await;
+    world.fetch("/other", "cache-control: max-age=60\r\n", "one").await;
+    let is_written =
+        |world: &World| world.edge.disk().unwrap().1.written.load(std::sync::atomic::Ordering::Relaxed) == 2;
+    until("both on disk", || is_written(&world)).await;
+    post(&mut world, HOST, "POST", "204 No Content", "cache-group-invalidation: \"all\"\r\n").await;
+
+    // Whatever was marked before, nobody remembers.
+    let mut world = world.restarted(|_, _| {}).await;
+    until("the files of the last run", || world.edge.disk().unwrap().0.is_recovered).await;
+    world.hit("/other").await;
+    let pending = world.get("/grouped");
+    let asked = world.origin.next().await;
+    assert_eq!(asked.field("if-none-match"), "\"1\"");
+    asked.not_modified(GROUPED).await;
+    assert_eq!(pending.await.text(), "one");
+    world.hit("/grouped").await;
+}

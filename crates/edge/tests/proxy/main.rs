@@ -29,5 +29,6 @@ mod stale;
 mod storing;
 mod tiers;
 mod tls;
+mod unsafe_requests;
 mod upgrades;
 mod world;

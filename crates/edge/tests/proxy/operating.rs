@@ -247,6 +247,13 @@ async fn what_is_stored_of_a_url_is_told() {
     let seq = world.purge(url("/a"), Method::Delete).await;
     let object = &inspect(&world, "/a").await["stored"][0];
     assert_eq!((&object["standing"], &object["purged_by"]), (&"deleted".into(), &seq.into()));
+    assert_eq!(
+        object["marks"],
+        serde_json::json!([
+            { "seq": 2, "method": "delete", "scope": "url", "name": null },
+            { "seq": 1, "method": "invalidate", "scope": "tag", "name": "blue" },
+        ])
+    );
     let store = get_json(&world, "/store").await;
     assert_eq!((&store["entries"], &store["marks"], &store["applied"]), (&1.into(), &2.into(), &2.into()));
 }
