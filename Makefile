@@ -5,8 +5,8 @@
 # make trial   crawls a documentation tree and a large file through an edge that is killed and purged meanwhile
 # make bench-purge   measures lookups and purges by marks outstanding and objects cached
 #
-# Needs Rust and a Debian (12 or later). What is missing of python3-venv, a C compiler and, for the tests, nginx is
-# installed with apt-get, as root or through sudo; the official clients go into .venv, from PyPI.
+# Needs Rust and a Debian (12 or later). What is missing of python3-venv, a C compiler and, for the tests, nginx and
+# PostgreSQL is installed with apt-get, as root or through sudo; the official clients go into .venv, from PyPI.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,7 +23,7 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 .PHONY: test
-test: packages nginx $(VENV)/ready
+test: packages nginx postgresql $(VENV)/ready
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	EVERFRESH_TEST_VENV='$(CURDIR)/$(VENV)' cargo test --locked --workspace
@@ -102,6 +102,13 @@ packages:
 nginx:
 	@missing=(); \
 	PATH="$$PATH:/usr/sbin:/sbin" command -v nginx >/dev/null || missing+=(nginx); \
+	$(install)
+
+# The tests run servers of their own. The one that Debian starts along with it is not used.
+.PHONY: postgresql
+postgresql:
+	@missing=(); \
+	PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')" command -v initdb >/dev/null || missing+=(postgresql); \
 	$(install)
 
 # What `make trial` asks with.

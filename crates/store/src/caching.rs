@@ -4,13 +4,12 @@
 //! carries the version of the configuration it goes with. So edges change their keys at one place of the log, and no
 //! purge that was planned by the old keys comes after it, nor one by the new before.
 
+use crate::database::{Row, Session, commit};
 use crate::log::{self, parse_zone, to_column};
-use crate::open::commit;
 use crate::snapshot::{bump_version, read_version};
 use crate::zones::existing_zone;
 use crate::{ConfigError, Store, StoreError};
 use purge::{Entry, Method, Scope};
-use sqlx::{Row, SqliteConnection};
 use std::collections::HashMap;
 use std::sync::Arc;
 use zone::{CacheConfig, ZoneCaching, ZoneId};
@@ -45,18 +44,18 @@ impl Store {
 }
 
 async fn write(
-    mut tx: sqlx::Transaction<'static, sqlx::Sqlite>,
+    mut tx: Session,
     zone: &ZoneId,
     old: &ZoneCaching,
     new: &CacheConfig,
     now_ms: i64,
 ) -> Result<(), ConfigError> {
     let document = new.to_document().map_err(|error| ConfigError::Caching(error.to_string()))?;
-    let others: i64 =
-        sqlx::query_scalar("SELECT coalesce(sum(length(document)), 0) FROM cache_configs WHERE zone_id <> ?")
-            .bind(zone.as_str())
-            .fetch_one(&mut *tx)
-            .await?;
+    let others: i64 = tx
+        .query("SELECT coalesce(sum(length(document)), 0) FROM cache_configs WHERE zone_id <> $1")
+        .bind(zone.as_str())
+        .scalar()
+        .await?;
     let total = usize::try_from(others).unwrap_or(usize::MAX).saturating_add(document.len());
     if total > CACHE_CONFIGS_BYTES_MAX {
         let limit = CACHE_CONFIGS_BYTES_MAX;
@@ -70,40 +69,38 @@ async fn write(
         let before = log::append(&mut tx, &[(&entry, None)], now_ms).await?;
         keys = (config_version, before.next().number());
     }
-    sqlx::query(
-        "INSERT INTO cache_configs (zone_id, document, keys_version, keys_seq) VALUES (?, ?, ?, ?) \
-         ON CONFLICT (zone_id) DO UPDATE SET document = excluded.document, \
-         keys_version = excluded.keys_version, keys_seq = excluded.keys_seq",
+    tx.query(
+        "INSERT INTO cache_configs (zone_id, document, keys_version, keys_seq) VALUES ($1, \
+             $2, $3, $4) ON CONFLICT (zone_id) DO UPDATE SET document = excluded.document, \
+             keys_version = excluded.keys_version, keys_seq = excluded.keys_seq",
     )
     .bind(zone.as_str())
     .bind(document)
     .bind(to_column(keys.0))
     .bind(to_column(keys.1))
-    .execute(&mut *tx)
+    .execute()
     .await?;
     bump_version(&mut tx).await?;
     Ok(commit(tx).await?)
 }
 
-async fn read(db: &mut SqliteConnection, zone: &ZoneId) -> Result<ZoneCaching, StoreError> {
-    let row = sqlx::query("SELECT * FROM cache_configs WHERE zone_id = ?")
-        .bind(zone.as_str())
-        .fetch_optional(db)
-        .await?;
+async fn read(db: &mut Session, zone: &ZoneId) -> Result<ZoneCaching, StoreError> {
+    let row =
+        db.query("SELECT * FROM cache_configs WHERE zone_id = $1").bind(zone.as_str()).optional().await?;
     row.as_ref().map_or_else(|| Ok(ZoneCaching::default()), caching_of_row)
 }
 
 /// Of every zone for which something was decided.
-pub(crate) async fn read_all(db: &mut SqliteConnection) -> Result<HashMap<ZoneId, ZoneCaching>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM cache_configs").fetch_all(db).await?;
-    rows.iter().map(|row| Ok((parse_zone(row.try_get("zone_id")?)?, caching_of_row(row)?))).collect()
+pub(crate) async fn read_all(db: &mut Session) -> Result<HashMap<ZoneId, ZoneCaching>, StoreError> {
+    let rows = db.query("SELECT * FROM cache_configs").all().await?;
+    rows.iter().map(|row| Ok((parse_zone(row.get("zone_id")?)?, caching_of_row(row)?))).collect()
 }
 
-fn caching_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<ZoneCaching, StoreError> {
-    let document: &str = row.try_get("document")?;
+fn caching_of_row(row: &Row) -> Result<ZoneCaching, StoreError> {
+    let document: &str = row.get("document")?;
     let config = CacheConfig::from_document(document)
         .map_err(|_| StoreError::corrupt("cache configuration", document))?;
-    let (keys_version, keys_seq): (i64, i64) = (row.try_get("keys_version")?, row.try_get("keys_seq")?);
+    let (keys_version, keys_seq): (i64, i64) = (row.get("keys_version")?, row.get("keys_seq")?);
     Ok(ZoneCaching {
         config: Arc::new(config),
         keys_version: keys_version.cast_unsigned(),

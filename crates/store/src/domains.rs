@@ -1,12 +1,11 @@
 //! Acceleration domains: the hosts of a zone and the origins behind them.
 
+use crate::database::{Row, Session, commit};
 use crate::log::{self, parse_host, parse_zone};
-use crate::open::commit;
 use crate::snapshot::bump_version;
 use crate::zones::existing_zone;
-use crate::{ConfigError, Store, StoreError};
+use crate::{ConfigError, Store, StoreError, to_json};
 use purge::{Entry, Method, Scope};
-use sqlx::{Row, SqliteConnection};
 use zone::{HostName, OriginProtocol, ZoneId};
 
 /// How many domains a zone may have.
@@ -107,14 +106,16 @@ impl Store {
         if !domain.name.is_within(&zone.name) {
             return Err(ConfigError::DomainOutsideZone { domain: domain.name, zone_name: zone.name });
         }
-        let (count, taken): (i64, bool) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM domains WHERE zone_id = ?), \
-             EXISTS (SELECT 1 FROM domains WHERE name = ?)",
-        )
-        .bind(domain.zone.as_str())
-        .bind(domain.name.as_str())
-        .fetch_one(&mut *tx)
-        .await?;
+        let row = tx
+            .query(
+                "SELECT (SELECT count(*) FROM domains WHERE zone_id = $1), EXISTS (SELECT 1 FROM \
+             domains WHERE name = $2)",
+            )
+            .bind(domain.zone.as_str())
+            .bind(domain.name.as_str())
+            .one()
+            .await?;
+        let (count, taken): (i64, bool) = (row.get(0)?, row.get(1)?);
         if taken {
             return Err(ConfigError::DomainExists(domain.name));
         }
@@ -130,9 +131,10 @@ impl Store {
     pub async fn domains(&self, zone: &ZoneId) -> Result<Vec<DomainRecord>, ConfigError> {
         let mut tx = self.read().await?;
         existing_zone(&mut tx, zone).await?;
-        let rows = sqlx::query("SELECT * FROM domains WHERE zone_id = ? ORDER BY name")
+        let rows = tx
+            .query("SELECT * FROM domains WHERE zone_id = $1 ORDER BY name")
             .bind(zone.as_str())
-            .fetch_all(&mut *tx)
+            .all()
             .await?;
         Ok(rows.iter().map(domain_of_row).collect::<Result<_, _>>()?)
     }
@@ -192,7 +194,7 @@ impl Store {
         let mut entries = Vec::with_capacity(names.len());
         for name in names {
             existing_domain(&mut tx, zone, name).await?;
-            sqlx::query("DELETE FROM domains WHERE name = ?").bind(name.as_str()).execute(&mut *tx).await?;
+            tx.query("DELETE FROM domains WHERE name = $1").bind(name.as_str()).execute().await?;
             let scope = Scope::Host(name.clone());
             entries.push(Entry { zone: zone.clone(), scope, method: Method::Delete });
         }
@@ -203,17 +205,18 @@ impl Store {
     }
 }
 
-async fn write_domain(db: &mut SqliteConnection, domain: &DomainRecord) -> Result<(), StoreError> {
+async fn write_domain(db: &mut Session, domain: &DomainRecord) -> Result<(), StoreError> {
     let parameters: &ParametersColumn = &domain.origin.private_parameters;
-    sqlx::query(
-        "INSERT INTO domains (name, zone_id, online, origin, backup_origin, host_header, private_access, \
-         private_parameters, protocol, http_port, https_port, ipv6, created_ms, modified_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-         ON CONFLICT (name) DO UPDATE SET online = excluded.online, origin = excluded.origin, \
-         backup_origin = excluded.backup_origin, host_header = excluded.host_header, \
-         private_access = excluded.private_access, private_parameters = excluded.private_parameters, \
-         protocol = excluded.protocol, http_port = excluded.http_port, https_port = excluded.https_port, \
-         ipv6 = excluded.ipv6, modified_ms = excluded.modified_ms",
+    db.query(
+        "INSERT INTO domains (name, zone_id, online, origin, backup_origin, host_header, \
+             private_access, private_parameters, protocol, http_port, https_port, ipv6, \
+             created_ms, modified_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+             $12, $13, $14) ON CONFLICT (name) DO UPDATE SET online = excluded.online, origin = \
+             excluded.origin, backup_origin = excluded.backup_origin, host_header = \
+             excluded.host_header, private_access = excluded.private_access, private_parameters \
+             = excluded.private_parameters, protocol = excluded.protocol, http_port = \
+             excluded.http_port, https_port = excluded.https_port, ipv6 = excluded.ipv6, \
+             modified_ms = excluded.modified_ms",
     )
     .bind(domain.name.as_str())
     .bind(domain.zone.as_str())
@@ -222,27 +225,28 @@ async fn write_domain(db: &mut SqliteConnection, domain: &DomainRecord) -> Resul
     .bind(domain.origin.backup.as_ref().map(HostName::as_str))
     .bind(domain.origin.host_header.as_deref())
     .bind(domain.origin.private_access)
-    .bind(serde_json::to_string(parameters).map_err(|error| sqlx::Error::Encode(error.into()))?)
+    .bind(to_json(parameters)?)
     .bind(protocol_column(domain.protocol))
     .bind(domain.http_port)
     .bind(domain.https_port)
     .bind(domain.ipv6.as_str())
     .bind(domain.created_ms)
     .bind(domain.modified_ms)
-    .execute(db)
+    .execute()
     .await?;
     Ok(())
 }
 
 async fn existing_domain(
-    db: &mut SqliteConnection,
+    db: &mut Session,
     zone: &ZoneId,
     name: &HostName,
 ) -> Result<DomainRecord, ConfigError> {
-    let row = sqlx::query("SELECT * FROM domains WHERE zone_id = ? AND name = ?")
+    let row = db
+        .query("SELECT * FROM domains WHERE zone_id = $1 AND name = $2")
         .bind(zone.as_str())
         .bind(name.as_str())
-        .fetch_optional(db)
+        .optional()
         .await?;
     match row {
         Some(row) => Ok(domain_of_row(&row)?),
@@ -250,30 +254,30 @@ async fn existing_domain(
     }
 }
 
-pub(crate) fn domain_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<DomainRecord, StoreError> {
-    let protocol: &str = row.try_get("protocol")?;
-    let ipv6: &str = row.try_get("ipv6")?;
-    let parameters: &str = row.try_get("private_parameters")?;
+pub(crate) fn domain_of_row(row: &Row) -> Result<DomainRecord, StoreError> {
+    let protocol: &str = row.get("protocol")?;
+    let ipv6: &str = row.get("ipv6")?;
+    let parameters: &str = row.get("private_parameters")?;
     let private_parameters: ParametersColumn = serde_json::from_str(parameters)
         .map_err(|_| StoreError::corrupt("list of parameters", parameters))?;
-    let backup: Option<&str> = row.try_get("backup_origin")?;
+    let backup: Option<&str> = row.get("backup_origin")?;
     Ok(DomainRecord {
-        zone: parse_zone(row.try_get("zone_id")?)?,
-        name: parse_host(row.try_get("name")?)?,
-        online: row.try_get("online")?,
+        zone: parse_zone(row.get("zone_id")?)?,
+        name: parse_host(row.get("name")?)?,
+        online: row.get("online")?,
         origin: OriginRecord {
-            address: parse_host(row.try_get("origin")?)?,
+            address: parse_host(row.get("origin")?)?,
             backup: backup.map(parse_host).transpose()?,
-            host_header: row.try_get("host_header")?,
-            private_access: row.try_get("private_access")?,
+            host_header: row.get("host_header")?,
+            private_access: row.get("private_access")?,
             private_parameters,
         },
         protocol: protocol_of_column(protocol)?,
-        http_port: row.try_get("http_port")?,
-        https_port: row.try_get("https_port")?,
+        http_port: row.number("http_port")?,
+        https_port: row.number("https_port")?,
         ipv6: Ipv6Status::parse(ipv6).ok_or_else(|| StoreError::corrupt("IPv6 status", ipv6))?,
-        created_ms: row.try_get("created_ms")?,
-        modified_ms: row.try_get("modified_ms")?,
+        created_ms: row.get("created_ms")?,
+        modified_ms: row.get("modified_ms")?,
     })
 }
 

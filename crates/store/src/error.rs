@@ -5,9 +5,12 @@ use zone::{HostName, ZoneId};
 /// The database could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A statement failed, or no connection came free in time.
+    /// A statement failed.
     #[error("the database did not carry out a statement")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+    /// The database could not be reached, went away, or did not answer in time. Nothing was changed.
+    #[error("the database is away")]
+    Away(#[source] sqlx::Error),
     /// The database confirmed no commit: it may or may not have happened.
     #[error("the database did not confirm a commit")]
     Unconfirmed(#[source] sqlx::Error),
@@ -70,10 +73,4 @@ pub enum ConfigError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
-}
-
-impl From<sqlx::Error> for ConfigError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
 }

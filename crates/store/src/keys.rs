@@ -1,8 +1,7 @@
 //! API keys: who may sign requests.
 
-use crate::open::{commit, random};
-use crate::{Store, StoreError};
-use sqlx::{Row, SqliteConnection};
+use crate::database::{Row, Session, commit};
+use crate::{Store, StoreError, random};
 use std::fmt;
 
 /// How many keys there may be.
@@ -76,12 +75,6 @@ pub enum KeyError {
     Store(#[from] StoreError),
 }
 
-impl From<sqlx::Error> for KeyError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl Store {
     /// Makes a key of random letters and digits.
     pub async fn create_key(&self, comment: &str, now_ms: i64) -> Result<StoredKey, KeyError> {
@@ -108,18 +101,19 @@ impl Store {
             let same = known.secret_key.0 == secret_key;
             return if same { Ok(known) } else { Err(KeyError::Exists(secret_id.into())) };
         }
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM api_keys").fetch_one(&mut *tx).await?;
+        let count: i64 = tx.query("SELECT count(*) FROM api_keys").scalar().await?;
         if usize::try_from(count).is_ok_and(|count| count >= KEYS_MAX) {
             return Err(KeyError::TooMany);
         }
-        sqlx::query(
-            "INSERT INTO api_keys (secret_id, sealed, comment, enabled, created_ms) VALUES (?, ?, ?, TRUE, ?)",
+        tx.query(
+            "INSERT INTO api_keys (secret_id, sealed, comment, enabled, created_ms) VALUES ($1, \
+             $2, $3, TRUE, $4)",
         )
         .bind(secret_id)
         .bind(self.master_key.seal(secret_id, secret_key.as_bytes())?)
         .bind(comment)
         .bind(now_ms)
-        .execute(&mut *tx)
+        .execute()
         .await?;
         commit(tx).await?;
         let info = KeyInfo {
@@ -133,15 +127,14 @@ impl Store {
 
     /// The key of this id, enabled or not.
     pub async fn find_key(&self, secret_id: &str) -> Result<Option<StoredKey>, StoreError> {
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         self.read_key(&mut tx, secret_id).await
     }
 
     /// Every key, oldest first, without the secrets.
     pub async fn keys(&self) -> Result<Vec<KeyInfo>, StoreError> {
-        let mut tx = self.read().await?;
-        let rows =
-            sqlx::query("SELECT * FROM api_keys ORDER BY created_ms, secret_id").fetch_all(&mut *tx).await?;
+        let mut tx = self.glance().await?;
+        let rows = tx.query("SELECT * FROM api_keys ORDER BY created_ms, secret_id").all().await?;
         rows.iter().map(info_of_row).collect()
     }
 
@@ -151,12 +144,13 @@ impl Store {
         if !enabled {
             refuse_last(&mut tx, secret_id).await?;
         }
-        let done = sqlx::query("UPDATE api_keys SET enabled = ? WHERE secret_id = ?")
+        let done = tx
+            .query("UPDATE api_keys SET enabled = $1 WHERE secret_id = $2")
             .bind(enabled)
             .bind(secret_id)
-            .execute(&mut *tx)
+            .execute()
             .await?;
-        if done.rows_affected() == 0 {
+        if done == 0 {
             return Err(KeyError::NotFound(secret_id.into()));
         }
         Ok(commit(tx).await?)
@@ -166,25 +160,17 @@ impl Store {
     pub async fn delete_key(&self, secret_id: &str) -> Result<(), KeyError> {
         let mut tx = self.write().await?;
         refuse_last(&mut tx, secret_id).await?;
-        let done =
-            sqlx::query("DELETE FROM api_keys WHERE secret_id = ?").bind(secret_id).execute(&mut *tx).await?;
-        if done.rows_affected() == 0 {
+        let done = tx.query("DELETE FROM api_keys WHERE secret_id = $1").bind(secret_id).execute().await?;
+        if done == 0 {
             return Err(KeyError::NotFound(secret_id.into()));
         }
         Ok(commit(tx).await?)
     }
 
-    async fn read_key(
-        &self,
-        db: &mut SqliteConnection,
-        secret_id: &str,
-    ) -> Result<Option<StoredKey>, StoreError> {
-        let row = sqlx::query("SELECT * FROM api_keys WHERE secret_id = ?")
-            .bind(secret_id)
-            .fetch_optional(db)
-            .await?;
+    async fn read_key(&self, db: &mut Session, secret_id: &str) -> Result<Option<StoredKey>, StoreError> {
+        let row = db.query("SELECT * FROM api_keys WHERE secret_id = $1").bind(secret_id).optional().await?;
         let Some(row) = row else { return Ok(None) };
-        let sealed: &[u8] = row.try_get("sealed")?;
+        let sealed: &[u8] = row.get("sealed")?;
         let secret =
             self.master_key.unseal(secret_id, sealed).and_then(|bytes| String::from_utf8(bytes).ok());
         let secret = secret.ok_or_else(|| StoreError::corrupt("sealed key", secret_id))?;
@@ -195,31 +181,30 @@ impl Store {
 /// Whether the store's master key is the one its keys are sealed under. A new database takes the key it is given.
 pub(crate) async fn master_key_fits(store: &Store) -> Result<bool, StoreError> {
     let mut tx = store.write().await?;
-    let sealed: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT sealed FROM master_key_check").fetch_optional(&mut *tx).await?;
+    let sealed: Option<Vec<u8>> = tx.query("SELECT sealed FROM master_key_check").optional_scalar().await?;
     if let Some(sealed) = sealed {
         return Ok(store.master_key.unseal(CHECK_ID, &sealed).is_some_and(|text| text == CHECK_TEXT));
     }
-    sqlx::query("INSERT INTO master_key_check (id, sealed) VALUES (1, ?)")
+    tx.query("INSERT INTO master_key_check (id, sealed) VALUES (1, $1)")
         .bind(store.master_key.seal(CHECK_ID, CHECK_TEXT)?)
-        .execute(&mut *tx)
+        .execute()
         .await?;
     commit(tx).await?;
     Ok(true)
 }
 
-async fn refuse_last(db: &mut SqliteConnection, secret_id: &str) -> Result<(), KeyError> {
+async fn refuse_last(db: &mut Session, secret_id: &str) -> Result<(), KeyError> {
     let enabled: Vec<String> =
-        sqlx::query_scalar("SELECT secret_id FROM api_keys WHERE enabled LIMIT 2").fetch_all(db).await?;
+        db.query("SELECT secret_id FROM api_keys WHERE enabled LIMIT 2").scalars().await?;
     if enabled == [secret_id] { Err(KeyError::LastEnabled(secret_id.into())) } else { Ok(()) }
 }
 
-fn info_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<KeyInfo, StoreError> {
+fn info_of_row(row: &Row) -> Result<KeyInfo, StoreError> {
     Ok(KeyInfo {
-        secret_id: row.try_get("secret_id")?,
-        comment: row.try_get("comment")?,
-        enabled: row.try_get("enabled")?,
-        created_ms: row.try_get("created_ms")?,
+        secret_id: row.get("secret_id")?,
+        comment: row.get("comment")?,
+        enabled: row.get("enabled")?,
+        created_ms: row.get("created_ms")?,
     })
 }
 

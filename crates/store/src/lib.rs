@@ -5,8 +5,10 @@
 //! no clock: every "now" comes in as milliseconds since the Unix epoch.
 
 mod caching;
+mod database;
 mod domains;
 mod error;
+mod heard;
 mod jobs;
 mod keys;
 mod log;
@@ -22,12 +24,13 @@ mod zones;
 pub use caching::CACHE_CONFIGS_BYTES_MAX;
 pub use domains::{DOMAINS_PER_ZONE_MAX, DomainChange, DomainRecord, Ipv6Status, OriginRecord};
 pub use error::{ConfigError, StoreError};
+pub use heard::{Changes, Told};
 pub use jobs::{FORGET_JOBS_MAX, Job, PendingJob, TargetFilter, TaskPage, TaskQuery, TaskRow};
 pub use keys::{KEYS_MAX, KeyError, KeyInfo, SecretKey, StoredKey};
 pub use log::{GrantBasis, LogHead, LogRange};
 pub use master_key::{MASTER_KEY_BYTES, MasterKey, MasterKeyError};
 pub use members::{Joined, MEMBERS_MAX, Member, MemberState, MemberTerms};
-pub use open::{OpenError, Store, StoreOptions};
+pub use open::{OpenError, Place, PostgresPlace, Store, StoreOptions};
 pub use prefetch::{
     FORGET_PREFETCHES_MAX, PendingPrefetch, PrefetchJob, PrefetchOutcome, PrefetchPage, PrefetchQuery,
     PrefetchRecording, PrefetchRow,
@@ -36,3 +39,16 @@ pub use quota::{QUOTA_DAY_OFFSET_SECS, QuotaKind, QuotaLimits, QuotaLine};
 pub use record::{RecordError, Recorded, Recording};
 pub use snapshot::ConfigSnapshot;
 pub use zones::{Area, NewZone, Tag, ZONES_MAX, ZoneChange, ZoneRecord};
+
+/// `N` random bytes of the operating system.
+fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
+        .map_err(|_| StoreError::NoRandomness)?;
+    Ok(bytes)
+}
+
+/// Texts that lie in one column.
+fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Database(sqlx::Error::Encode(error.into())))
+}

@@ -61,7 +61,7 @@ impl MasterKey {
             Ok(text) => Self::parse(&text).map_err(|_| MasterKeyError::FileMalformed(path.to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let bytes: [u8; MASTER_KEY_BYTES] =
-                    crate::open::random().map_err(|_| MasterKeyError::NoRandomness)?;
+                    crate::random().map_err(|_| MasterKeyError::NoRandomness)?;
                 let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
                 if let Some(dir) = path.parent() {
                     std::fs::create_dir_all(dir).map_err(failed)?;
@@ -83,7 +83,7 @@ impl MasterKey {
 
     /// Seals `text`, which only opens again for the same `id`.
     pub(crate) fn seal(&self, id: &str, text: &[u8]) -> Result<Vec<u8>, crate::StoreError> {
-        let nonce: [u8; NONCE_LEN] = crate::open::random()?;
+        let nonce: [u8; NONCE_LEN] = crate::random()?;
         let mut body = text.to_vec();
         self.0
             .seal_in_place_append_tag(

@@ -1,9 +1,8 @@
 //! Members: the edge processes that hold or may hold a lease.
 
-use crate::open::commit;
+use crate::database::{Row, Session, commit};
 use crate::{Store, StoreError};
 use purge::{FencePolicy, MemberId};
-use sqlx::{Row, SqliteConnection};
 
 /// How many members there may be.
 pub const MEMBERS_MAX: usize = 10_000;
@@ -16,6 +15,8 @@ pub struct MemberTerms {
     pub policy: FencePolicy,
     /// Its clock is not trusted: tasks wait for its acknowledgement without bound.
     pub acks_only: bool,
+    /// It asks a parent edge rather than origins.
+    pub has_parent: bool,
 }
 
 /// Whether a member is granted leases.
@@ -68,11 +69,12 @@ impl Store {
         now_ms: i64,
     ) -> Result<Joined, StoreError> {
         let mut tx = self.write().await?;
-        let state: Option<String> = sqlx::query_scalar("SELECT state FROM members WHERE member_id = ?")
+        let state: Option<String> = tx
+            .query("SELECT state FROM members WHERE member_id = $1")
             .bind(id.to_string())
-            .fetch_optional(&mut *tx)
+            .optional_scalar()
             .await?;
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM members").fetch_one(&mut *tx).await?;
+        let count: i64 = tx.query("SELECT count(*) FROM members").scalar().await?;
         let joined = match state.as_deref() {
             Some("active") => Joined::Already,
             Some(_) => return Ok(Joined::StillLeaving),
@@ -81,17 +83,19 @@ impl Store {
             }
             None => Joined::New,
         };
-        sqlx::query(
-            "INSERT INTO members (member_id, edge_name, fence_policy, acks_only, joined_ms, state) \
-             VALUES (?, ?, ?, ?, ?, 'active') ON CONFLICT (member_id) DO UPDATE SET \
-             edge_name = excluded.edge_name, fence_policy = excluded.fence_policy, acks_only = excluded.acks_only",
+        tx.query(
+            "INSERT INTO members (member_id, edge_name, fence_policy, acks_only, has_parent, joined_ms, state) \
+             VALUES ($1, $2, $3, $4, $5, $6, 'active') ON CONFLICT (member_id) DO UPDATE SET \
+             edge_name = excluded.edge_name, fence_policy = excluded.fence_policy, \
+             acks_only = excluded.acks_only, has_parent = excluded.has_parent",
         )
         .bind(id.to_string())
         .bind(edge_name)
         .bind(terms.policy.as_str())
         .bind(terms.acks_only)
+        .bind(terms.has_parent)
         .bind(now_ms)
-        .execute(&mut *tx)
+        .execute()
         .await?;
         commit(tx).await?;
         Ok(joined)
@@ -101,12 +105,13 @@ impl Store {
     pub async fn mark_leaving(&self, ids: &[MemberId], now_ms: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for id in ids {
-            sqlx::query(
-                "UPDATE members SET state = 'leaving', leaving_since_ms = ? WHERE member_id = ? AND state = 'active'",
+            tx.query(
+                "UPDATE members SET state = 'leaving', leaving_since_ms = $1 WHERE member_id = $2 \
+             AND state = 'active'",
             )
             .bind(now_ms)
             .bind(id.to_string())
-            .execute(&mut *tx)
+            .execute()
             .await?;
         }
         commit(tx).await
@@ -116,43 +121,45 @@ impl Store {
     pub async fn remove_member(&self, ids: &[MemberId]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for id in ids {
-            sqlx::query("DELETE FROM members WHERE member_id = ?")
-                .bind(id.to_string())
-                .execute(&mut *tx)
-                .await?;
+            tx.query("DELETE FROM members WHERE member_id = $1").bind(id.to_string()).execute().await?;
+            if tx.is_shared() {
+                tx.query("DELETE FROM heard WHERE member_id = $1").bind(id.to_string()).execute().await?;
+            }
         }
         commit(tx).await
     }
 
     /// Every member, in the order in which they joined.
     pub async fn members(&self) -> Result<Vec<Member>, StoreError> {
-        read_all(&mut *self.read().await?).await
+        read_all(&mut self.glance().await?).await
     }
 }
 
-pub(crate) async fn read_all(db: &mut SqliteConnection) -> Result<Vec<Member>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT member_id, edge_name, fence_policy, acks_only, joined_ms, state, leaving_since_ms FROM members \
-         ORDER BY joined_ms, member_id",
-    )
-    .fetch_all(db)
-    .await?;
+pub(crate) async fn read_all(db: &mut Session) -> Result<Vec<Member>, StoreError> {
+    let rows = db
+        .query(
+            "SELECT member_id, edge_name, fence_policy, acks_only, has_parent, joined_ms, \
+             state, leaving_since_ms FROM members ORDER BY joined_ms, member_id",
+        )
+        .all()
+        .await?;
     rows.iter().map(member_of_row).collect()
 }
 
-fn member_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<Member, StoreError> {
-    let id: &str = row.try_get("member_id")?;
-    let policy: &str = row.try_get("fence_policy")?;
-    let state: &str = row.try_get("state")?;
-    let since_ms: Option<i64> = row.try_get("leaving_since_ms")?;
+fn member_of_row(row: &Row) -> Result<Member, StoreError> {
+    let id: &str = row.get("member_id")?;
+    let policy: &str = row.get("fence_policy")?;
+    let state: &str = row.get("state")?;
+    let since_ms: Option<i64> = row.get("leaving_since_ms")?;
     Ok(Member {
         id: MemberId::parse(id).map_err(|_| StoreError::corrupt("member id", id))?,
-        edge_name: row.try_get("edge_name")?,
+        edge_name: row.get("edge_name")?,
         terms: MemberTerms {
             policy: FencePolicy::parse(policy).ok_or_else(|| StoreError::corrupt("fence policy", policy))?,
-            acks_only: row.try_get("acks_only")?,
+            acks_only: row.get("acks_only")?,
+            has_parent: row.get("has_parent")?,
         },
-        joined_ms: row.try_get("joined_ms")?,
+        joined_ms: row.get("joined_ms")?,
         state: match (state, since_ms) {
             ("active", _) => MemberState::Active,
             ("leaving", Some(since_ms)) => MemberState::Leaving { since_ms },

@@ -1,52 +1,118 @@
-//! Opening the database: one process at a time, migrations, and the check of the master key.
+//! Opening the database: one process at a time where it is a file, migrations, and the check of the master key.
 
+use crate::database::{Database, Mode, SQLITE_WAIT, Session, Source};
 use crate::master_key::MasterKey;
 use crate::quota::QUOTA_DAY_OFFSET_SECS;
-use crate::{StoreError, keys, log};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{SqlSafeStr, Sqlite, Transaction};
+use crate::{StoreError, keys, log, random};
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 const DATABASE_FILE: &str = "everfresh.db";
 const LOCK_FILE: &str = "everfresh.lock";
-const READERS_MAX: u32 = 4;
-/// How long a statement waits for a connection, and a connection for the database.
-const WAIT: Duration = Duration::from_secs(10);
+
+const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
+    (2, "cache settings", include_str!("../migrations/sqlite/0002_cache_settings.sql")),
+    (3, "prefetch", include_str!("../migrations/sqlite/0003_prefetch.sql")),
+    (4, "several instances", include_str!("../migrations/sqlite/0004_several_instances.sql")),
+];
+
+const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "start", include_str!("../migrations/postgres/0001_start.sql"))];
+
+/// Where a store keeps everything.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// SQLite, in this directory; made when it is not there. One process at a time.
+    Directory(PathBuf),
+    /// A database on a PostgreSQL server, which any number of processes may share.
+    Postgres(PostgresPlace),
+}
+
+/// A database on a PostgreSQL server.
+#[derive(Clone)]
+pub struct PostgresPlace(Arc<PgConnectOptions>);
+
+impl PostgresPlace {
+    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with `?host=DIRECTORY` for a Unix socket and `?sslmode=…`.
+    /// What is not there comes from `PGHOST`, `PGUSER` and so on, as with PostgreSQL's own clients.
+    pub fn parse(url: &str) -> Result<Self, OpenError> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(OpenError::NoPostgresUrl { source: None });
+        }
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| OpenError::NoPostgresUrl { source: Some(StoreError::Database(error)) })?;
+        Ok(Self(Arc::new(options)))
+    }
+}
+
+/// Without the password.
+impl fmt::Display for PostgresPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let database = self.0.get_database().unwrap_or_else(|| self.0.get_username());
+        match self.0.get_socket() {
+            Some(socket) => write!(f, "{database} at {}:{}", socket.display(), self.0.get_port()),
+            None => write!(f, "{database} at {}:{}", self.0.get_host(), self.0.get_port()),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresPlace({self})")
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(f),
+            Self::Postgres(place) => place.fmt(f),
+        }
+    }
+}
 
 /// What [`Store::open`] needs.
 #[derive(Debug)]
 pub struct StoreOptions {
-    /// The directory that holds the database; made when it is not there.
-    pub dir: PathBuf,
+    /// Where it is.
+    pub place: Place,
     /// Seals the secret keys.
     pub master_key: MasterKey,
     /// When a quota's day begins: seconds that the local day is ahead of UTC.
     pub quota_day_offset_secs: i32,
+    /// On SQLite: whether each call is done on the thread that first polls it, which waits for the database's own, so
+    /// that no other task runs and no time passes on a simulated clock meanwhile. Off by default: it blocks the thread.
+    pub in_step: bool,
 }
 
 impl StoreOptions {
-    /// The defaults, in `dir`: quotas begin anew at 00:00 UTC+8.
-    pub fn new(dir: impl Into<PathBuf>, master_key: MasterKey) -> Self {
-        Self { dir: dir.into(), master_key, quota_day_offset_secs: QUOTA_DAY_OFFSET_SECS }
+    /// The defaults, on SQLite in `directory`: quotas begin anew at 00:00 UTC+8.
+    pub fn new(directory: impl Into<PathBuf>, master_key: MasterKey) -> Self {
+        Self::at(Place::Directory(directory.into()), master_key)
+    }
+
+    /// The defaults, at `place`.
+    pub fn at(place: Place, master_key: MasterKey) -> Self {
+        Self { place, master_key, quota_day_offset_secs: QUOTA_DAY_OFFSET_SECS, in_step: false }
     }
 }
 
-/// The store on SQLite. Clones share it.
+/// The store, on either database. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// One connection: SQLite has one writer, and a queue here is fairer than its busy handler.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    pub(crate) database: Database,
+    /// Which of the processes that share the database this is; drawn anew at each opening.
+    pub(crate) instance: Arc<str>,
     pub(crate) master_key: Arc<MasterKey>,
     pub(crate) quota_day_offset_secs: i32,
-    /// Held for as long as the store lives.
-    _lock: Arc<File>,
 }
 
 /// Why a store did not open.
@@ -66,94 +132,117 @@ pub enum OpenError {
         "the data directory {0} is in use by another everfresh process; stop that one or choose another --data"
     )]
     InUse(PathBuf),
+    /// The text is no URL of a database.
+    #[error("a database is written postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    NoPostgresUrl {
+        /// What is wrong with it, if it begins like one.
+        #[source]
+        source: Option<StoreError>,
+    },
     /// A newer everfresh has changed the database.
     #[error(
-        "the database in {dir} was written by a newer everfresh (its schema is version {found}, this one knows up to {known})"
+        "the database in {place} was written by a newer everfresh (its schema is version {found}, this one knows up to {known})"
     )]
     NewerSchema {
-        /// The directory.
-        dir: PathBuf,
+        /// Where it is.
+        place: Place,
         /// The version found.
         found: i64,
         /// The newest version known here.
         known: i64,
     },
     /// The keys in the database are sealed under another master key.
-    #[error("the master key is not the one the keys in {0} are sealed under")]
-    WrongMasterKey(PathBuf),
-    /// The file is no database of ours, or it failed.
-    #[error("cannot open the database in {dir}")]
+    #[error(
+        "the master key is not the one the keys in {0} are sealed under; all control planes of one database need the same"
+    )]
+    WrongMasterKey(Place),
+    /// The file is no database of ours, the server is away, or it failed.
+    #[error("cannot open the database in {place}")]
     Database {
-        /// The directory.
-        dir: PathBuf,
-        /// What SQLite said.
+        /// Where it is.
+        place: Place,
+        /// What the database said.
         #[source]
         source: StoreError,
     },
 }
 
 impl Store {
-    /// Opens the store in `options.dir`, making or migrating its database as needed.
+    /// Opens the store, making or migrating its tables as needed. Several processes may do so at once on PostgreSQL.
     pub async fn open(options: StoreOptions) -> Result<Self, OpenError> {
-        let dir = options.dir;
-        let lock = lock_dir(&dir)?;
-        let failed = |source: StoreError| OpenError::Database { dir: dir.clone(), source };
-        let connect = SqliteConnectOptions::new()
-            .filename(dir.join(DATABASE_FILE))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // An answered commit survives a power cut.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(WAIT);
-        let pool = |max| {
-            SqlitePoolOptions::new()
-                .max_connections(max)
-                .acquire_timeout(WAIT)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
+        let place = options.place;
+        let failed = |source: StoreError| OpenError::Database { place: place.clone(), source };
+        let bytes: [u8; 8] = random().map_err(failed)?;
+        let instance = format!("everfresh-{:016x}", u64::from_ne_bytes(bytes));
+        let source = match &place {
+            Place::Directory(dir) => {
+                let _lock = lock_dir(dir)?;
+                let options_of_file = sqlite_options(dir);
+                Source::Sqlite { options: options_of_file, _lock, in_step: options.in_step }
+            }
+            Place::Postgres(PostgresPlace(server)) => {
+                Source::Postgres(PgConnectOptions::clone(server).application_name(&instance))
+            }
         };
-        let writer = pool(1).connect_with(connect.clone()).await.map_err(|error| failed(error.into()))?;
-        migrate(&writer, &dir).await?;
-        let readers = pool(READERS_MAX)
-            .connect_with(connect.pragma("query_only", "on"))
-            .await
-            .map_err(|error| failed(error.into()))?;
         let store = Self {
-            writer,
-            readers,
+            database: Database::new(source),
+            instance: instance.into(),
             master_key: Arc::new(options.master_key),
             quota_day_offset_secs: options.quota_day_offset_secs,
-            _lock: Arc::new(lock),
         };
-        log::ensure_row(&store).await.map_err(&failed)?;
-        if !keys::master_key_fits(&store).await.map_err(&failed)? {
-            return Err(OpenError::WrongMasterKey(dir));
+        let migrations = if store.database.is_shared() { POSTGRES_MIGRATIONS } else { SQLITE_MIGRATIONS };
+        store.database.migrate(&migrator(migrations)).await.map_err(|error| match error {
+            StoreError::Database(sqlx::Error::Migrate(error)) => match *error {
+                MigrateError::VersionMissing(found) => {
+                    let known = migrations.last().map_or(0, |(version, _, _)| *version);
+                    OpenError::NewerSchema { place: place.clone(), found, known }
+                }
+                other => failed(StoreError::Database(sqlx::Error::Migrate(Box::new(other)))),
+            },
+            other => failed(other),
+        })?;
+        log::ensure_row(&store).await.map_err(failed)?;
+        if !keys::master_key_fits(&store).await.map_err(failed)? {
+            return Err(OpenError::WrongMasterKey(place));
         }
         Ok(store)
     }
 
     /// Closes the database once what is under way has ended.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.database.close().await;
     }
 
-    /// A transaction that may write. Taken at once (`IMMEDIATE`), so that it never fails half-way for a lock.
-    pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    /// For a call that writes what depends on what it reads: no other of these runs at the same time, on any instance.
+    pub(crate) async fn write(&self) -> Result<Session, StoreError> {
+        self.database.session(Mode::Alone).await
     }
 
-    /// A transaction that reads one state of the database, at least as new as every commit before this call.
-    pub(crate) async fn read(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.readers.begin().await?)
+    /// For a call whose statements are right beside any others.
+    pub(crate) async fn write_beside(&self) -> Result<Session, StoreError> {
+        self.database.session(Mode::Beside).await
+    }
+
+    /// For a call that reads one state of the database, at least as new as every commit before this call.
+    pub(crate) async fn read(&self) -> Result<Session, StoreError> {
+        self.database.session(Mode::Snapshot).await
+    }
+
+    /// The same for a call that reads with one statement.
+    pub(crate) async fn glance(&self) -> Result<Session, StoreError> {
+        self.database.session(Mode::Glance).await
     }
 }
 
-/// Commits; a failure here leaves open whether it happened.
-pub(crate) async fn commit(tx: Transaction<'static, Sqlite>) -> Result<(), StoreError> {
-    tx.commit().await.map_err(StoreError::Unconfirmed)
+fn sqlite_options(dir: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(dir.join(DATABASE_FILE))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An answered commit survives a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(SQLITE_WAIT)
 }
 
 fn lock_dir(dir: &Path) -> Result<File, OpenError> {
@@ -172,35 +261,13 @@ fn lock_dir(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-async fn migrate(writer: &SqlitePool, dir: &Path) -> Result<(), OpenError> {
-    const MIGRATIONS: [(i64, &str, &str); 3] = [
-        (1, "start", include_str!("../migrations/0001_start.sql")),
-        (2, "cache settings", include_str!("../migrations/0002_cache_settings.sql")),
-        (3, "prefetch", include_str!("../migrations/0003_prefetch.sql")),
-    ];
-    let migrator = Migrator::with_migrations(
-        MIGRATIONS
-            .into_iter()
-            .map(|(version, name, sql)| {
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    Migrator::with_migrations(
+        migrations
+            .iter()
+            .map(|&(version, name, sql)| {
                 Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
             })
             .collect(),
-    );
-    migrator.run(writer).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::VersionMissing(found) => {
-            OpenError::NewerSchema { dir: dir.to_owned(), found, known: MIGRATIONS[MIGRATIONS.len() - 1].0 }
-        }
-        other => OpenError::Database {
-            dir: dir.to_owned(),
-            source: StoreError::Database(sqlx::Error::Migrate(Box::new(other))),
-        },
-    })
-}
-
-/// `N` random bytes of the operating system.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
-    let mut bytes = [0; N];
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
-        .map_err(|_| StoreError::NoRandomness)?;
-    Ok(bytes)
+    )
 }

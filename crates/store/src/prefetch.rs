@@ -3,13 +3,13 @@
 //! A job is recorded in one transaction with the quota it spends and with the log's head at that moment, from which edges
 //! know what they must have applied before they begin.
 
-use crate::log::{ROWS_PER_INSERT, parse_zone, read_head, seq_of_column, to_column};
-use crate::open::commit;
+use crate::database::{Column, Row, Session, Sql, Value, commit};
+use crate::jobs::{parse_job_id, parse_status, push_common};
+use crate::log::{parse_zone, read_head, seq_of_column, to_column};
 use crate::quota::{self, Accounts, QuotaKind, quota_day};
 use crate::record::{RecordError, charge_zones, unused_ids};
-use crate::{Store, StoreError, TargetFilter, snapshot};
+use crate::{Store, StoreError, TargetFilter, snapshot, to_json};
 use purge::{Epoch, JobId, PrefetchMode, PrefetchTask, PurgeSeq, TaskStatus};
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -168,18 +168,19 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<PendingPrefetch>, StoreError> {
         let mut tx = self.read().await?;
-        let rows = sqlx::query(
-            "SELECT t.task_id, t.target, t.job_id FROM prefetch_tasks t \
-             WHERE t.status = 'processing' AND t.task_id > ? ORDER BY t.task_id LIMIT ?",
-        )
-        .bind(to_column(after))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&mut *tx)
-        .await?;
+        let rows = tx
+            .query(
+                "SELECT t.task_id, t.target, t.job_id FROM prefetch_tasks t WHERE t.status = \
+             'processing' AND t.task_id > $1 ORDER BY t.task_id LIMIT $2",
+            )
+            .bind(to_column(after))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .all()
+            .await?;
         let mut jobs: BTreeMap<String, Arc<PrefetchJob>> = BTreeMap::new();
         let mut pending = Vec::with_capacity(rows.len());
         for row in rows {
-            let job_id: String = row.try_get("job_id")?;
+            let job_id: String = row.get("job_id")?;
             let job = match jobs.get(&job_id) {
                 Some(job) => Arc::clone(job),
                 None => {
@@ -188,10 +189,10 @@ impl Store {
                     job
                 }
             };
-            let task_id: i64 = row.try_get("task_id")?;
+            let task_id: i64 = row.get("task_id")?;
             pending.push(PendingPrefetch {
                 task_id: task_id.cast_unsigned(),
-                target: row.try_get("target")?,
+                target: row.get("target")?,
                 job,
             });
         }
@@ -209,15 +210,16 @@ impl Store {
         }
         let mut tx = self.write().await?;
         for outcome in outcomes {
-            sqlx::query(
-                "UPDATE prefetch_tasks SET status = ?, fail_message = ?, updated_ms = max(?, created_ms) \
-                 WHERE task_id = ? AND status = 'processing'",
+            tx.query(
+                "UPDATE prefetch_tasks SET status = $1, fail_message = $2, updated_ms = CASE WHEN \
+             created_ms > $3 THEN created_ms ELSE $3 END WHERE task_id = $4 AND status = \
+             'processing'",
             )
             .bind(outcome.status.as_str())
-            .bind(&outcome.fail_message)
+            .bind(outcome.fail_message.as_deref())
             .bind(now_ms)
             .bind(to_column(outcome.task_id))
-            .execute(&mut *tx)
+            .execute()
             .await?;
         }
         commit(tx).await
@@ -226,14 +228,14 @@ impl Store {
     /// The tasks that fit `query`, newest first.
     pub async fn describe_prefetches(&self, query: &PrefetchQuery) -> Result<PrefetchPage, StoreError> {
         let mut tx = self.read().await?;
-        let mut count = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM prefetch_tasks");
+        let mut count = Sql::new("SELECT count(*) FROM prefetch_tasks t");
         push_matches(&mut count, query);
-        let total: i64 = count.build_query_scalar().persistent(false).fetch_one(&mut *tx).await?;
-        let mut page = QueryBuilder::<Sqlite>::new("SELECT * FROM prefetch_tasks");
+        let total: i64 = tx.run(count).scalar().await?;
+        let mut page = Sql::new("SELECT * FROM prefetch_tasks t");
         push_matches(&mut page, query);
-        page.push(" ORDER BY created_ms DESC, task_id LIMIT ").push_bind(query.limit);
-        page.push(" OFFSET ").push_bind(to_column(query.offset));
-        let rows = page.build().persistent(false).fetch_all(&mut *tx).await?;
+        page.push(" ORDER BY t.created_ms DESC, t.task_id LIMIT ").bind(query.limit);
+        page.push(" OFFSET ").bind(to_column(query.offset));
+        let rows = tx.run(page).all().await?;
         let tasks = rows.iter().map(row_of).collect::<Result<_, _>>()?;
         Ok(PrefetchPage { total: total.cast_unsigned(), tasks })
     }
@@ -242,137 +244,112 @@ impl Store {
     /// [`FORGET_PREFETCHES_MAX`] a call. Returns how many went.
     pub async fn forget_prefetches(&self, before_ms: i64) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
-            "DELETE FROM prefetch_jobs WHERE job_id IN (SELECT j.job_id FROM prefetch_jobs j WHERE j.created_ms < ? \
-             AND NOT EXISTS (SELECT 1 FROM prefetch_tasks t WHERE t.job_id = j.job_id AND t.status = 'processing') \
-             LIMIT ?)",
-        )
-        .bind(before_ms)
-        .bind(FORGET_PREFETCHES_MAX)
-        .execute(&mut *tx)
-        .await?;
+        let done = tx
+            .query(
+                "DELETE FROM prefetch_jobs WHERE job_id IN (SELECT j.job_id FROM prefetch_jobs j \
+             WHERE j.created_ms < $1 AND NOT EXISTS (SELECT 1 FROM prefetch_tasks t WHERE \
+             t.job_id = j.job_id AND t.status = 'processing') LIMIT $2)",
+            )
+            .bind(before_ms)
+            .bind(FORGET_PREFETCHES_MAX)
+            .execute()
+            .await?;
         commit(tx).await?;
-        Ok(done.rows_affected())
+        Ok(done)
     }
 }
 
 /// The tasks of a zone that is deleted fail, in the transaction that deletes it.
-pub(crate) async fn fail_of_zone(
-    db: &mut SqliteConnection,
-    zone: &ZoneId,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE prefetch_tasks SET status = 'failed', updated_ms = max(?1, created_ms), \
-         fail_message = 'the zone was deleted meanwhile' WHERE zone_id = ?2 AND status = 'processing'",
+pub(crate) async fn fail_of_zone(db: &mut Session, zone: &ZoneId, now_ms: i64) -> Result<(), StoreError> {
+    db.query(
+        "UPDATE prefetch_tasks SET status = 'failed', updated_ms = CASE WHEN created_ms > \
+             $1 THEN created_ms ELSE $1 END, fail_message = 'the zone was deleted meanwhile' \
+             WHERE zone_id = $2 AND status = 'processing'",
     )
     .bind(now_ms)
     .bind(zone.as_str())
-    .execute(db)
+    .execute()
     .await?;
     Ok(())
 }
 
-async fn insert(
-    db: &mut SqliteConnection,
-    job_id: &JobId,
-    recording: &PrefetchRecording,
+async fn insert<'r>(
+    db: &mut Session,
+    job_id: &'r JobId,
+    recording: &'r PrefetchRecording,
 ) -> Result<(), StoreError> {
     let log = read_head(&mut *db).await?;
-    sqlx::query(
-        "INSERT INTO prefetch_jobs (job_id, mode, headers, epoch, head, created_ms) VALUES (?, ?, ?, ?, ?, ?)",
+    db.query(
+        "INSERT INTO prefetch_jobs (job_id, mode, headers, epoch, head, created_ms) VALUES \
+             ($1, $2, $3, $4, $5, $6)",
     )
     .bind(job_id.as_str())
     .bind(recording.mode.as_str())
-    .bind(serde_json::to_string(&recording.headers).unwrap_or_else(|_| "[]".into()))
+    .bind(to_json(&recording.headers)?)
     .bind(log.epoch.number().cast_signed())
     .bind(to_column(log.head.number()))
     .bind(recording.now_ms)
-    .execute(&mut *db)
+    .execute()
     .await?;
-    for tasks in recording.tasks.chunks(ROWS_PER_INSERT) {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO prefetch_tasks (job_id, zone_id, target, host, status, created_ms, updated_ms) ",
-        );
-        insert.push_values(tasks, |mut row, task| {
-            row.push_bind(job_id.as_str().to_owned())
-                .push_bind(task.zone.as_str().to_owned())
-                .push_bind(task.target.clone())
-                .push_bind(task.host.as_str().to_owned())
-                .push_bind(TaskStatus::Processing.as_str())
-                .push_bind(recording.now_ms)
-                .push_bind(recording.now_ms);
-        });
-        insert.build().persistent(tasks.len() == ROWS_PER_INSERT).execute(&mut *db).await?;
-    }
-    Ok(())
+    let columns = [
+        ("job_id", Column::Text),
+        ("zone_id", Column::Text),
+        ("target", Column::Text),
+        ("host", Column::Text),
+        ("status", Column::Text),
+        ("created_ms", Column::Int),
+        ("updated_ms", Column::Int),
+    ];
+    let row = |task: &'r PrefetchTask| -> Vec<Value<'r>> {
+        vec![
+            job_id.as_str().into(),
+            task.zone.as_str().into(),
+            task.target.as_str().into(),
+            task.host.as_str().into(),
+            TaskStatus::Processing.as_str().into(),
+            recording.now_ms.into(),
+            recording.now_ms.into(),
+        ]
+    };
+    let rows: Vec<_> = recording.tasks.iter().map(row).collect();
+    db.insert("prefetch_tasks", &columns, &rows).await
 }
 
-async fn read_job(db: &mut SqliteConnection, job_id: &str) -> Result<PrefetchJob, StoreError> {
-    let row = sqlx::query("SELECT * FROM prefetch_jobs WHERE job_id = ?").bind(job_id).fetch_one(db).await?;
-    let (mode, headers): (String, String) = (row.try_get("mode")?, row.try_get("headers")?);
-    let epoch: i64 = row.try_get("epoch")?;
+async fn read_job(db: &mut Session, job_id: &str) -> Result<PrefetchJob, StoreError> {
+    let row = db.query("SELECT * FROM prefetch_jobs WHERE job_id = $1").bind(job_id).one().await?;
+    let (mode, headers): (String, String) = (row.get("mode")?, row.get("headers")?);
+    let epoch: i64 = row.get("epoch")?;
     Ok(PrefetchJob {
         job_id: parse_job_id(job_id)?,
         mode: PrefetchMode::parse(&mode).ok_or_else(|| StoreError::corrupt("prefetch mode", &mode))?,
         headers: serde_json::from_str(&headers)
             .map_err(|_| StoreError::corrupt("prefetch headers", &headers))?,
         epoch: Epoch::new(epoch.cast_unsigned()),
-        head: seq_of_column(row.try_get("head")?),
-        created_ms: row.try_get("created_ms")?,
+        head: seq_of_column(row.get("head")?),
+        created_ms: row.get("created_ms")?,
     })
 }
 
-fn push_matches(sql: &mut QueryBuilder<Sqlite>, query: &PrefetchQuery) {
+fn push_matches<'q>(sql: &mut Sql<'q>, query: &'q PrefetchQuery) {
+    let PrefetchQuery { zones, created_secs, job_id, target, domains, statuses, .. } = query;
     sql.push(" WHERE TRUE");
-    let push_any = |sql: &mut QueryBuilder<Sqlite>, begin: &str, values: Vec<String>| {
-        let mut list = sql.push(begin.to_owned()).separated(", ");
-        for value in values {
-            list.push_bind(value);
-        }
-        sql.push(")");
-    };
-    if let Some(zones) = &query.zones {
-        push_any(sql, " AND zone_id IN (", zones.iter().map(|zone| zone.as_str().to_owned()).collect());
+    push_common(sql, zones.as_deref(), created_secs.as_ref(), job_id.as_ref(), target.as_ref());
+    if !domains.is_empty() {
+        sql.push(" AND t.host IN ").bind_list(domains.iter().map(HostName::as_str));
     }
-    if let Some(range) = &query.created_secs {
-        sql.push(" AND created_ms >= ").push_bind(range.start().saturating_mul(1000));
-        sql.push(" AND created_ms < ").push_bind(range.end().saturating_add(1).saturating_mul(1000));
-    }
-    if let Some(job_id) = &query.job_id {
-        sql.push(" AND job_id = ").push_bind(job_id.as_str().to_owned());
-    }
-    match &query.target {
-        None => {}
-        Some(TargetFilter::Exact(target)) => {
-            sql.push(" AND target = ").push_bind(target.clone());
-        }
-        Some(TargetFilter::Containing(part)) => {
-            sql.push(" AND instr(target, ").push_bind(part.clone()).push(") > 0");
-        }
-    }
-    if !query.domains.is_empty() {
-        push_any(sql, " AND host IN (", query.domains.iter().map(|host| host.as_str().to_owned()).collect());
-    }
-    if !query.statuses.is_empty() {
-        let statuses = query.statuses.iter().map(|status| status.as_str().to_owned()).collect();
-        push_any(sql, " AND status IN (", statuses);
+    if !statuses.is_empty() {
+        sql.push(" AND t.status IN ").bind_list(statuses.iter().map(|status| status.as_str()));
     }
 }
 
-fn row_of(row: &sqlx::sqlite::SqliteRow) -> Result<PrefetchRow, StoreError> {
-    let status: String = row.try_get("status")?;
+fn row_of(row: &Row) -> Result<PrefetchRow, StoreError> {
     Ok(PrefetchRow {
-        job_id: parse_job_id(row.try_get("job_id")?)?,
-        zone: parse_zone(row.try_get("zone_id")?)?,
-        target: row.try_get("target")?,
-        status: TaskStatus::parse(&status).ok_or_else(|| StoreError::corrupt("task status", &status))?,
-        fail_message: row.try_get("fail_message")?,
-        created_ms: row.try_get("created_ms")?,
-        updated_ms: row.try_get("updated_ms")?,
+        job_id: parse_job_id(row.get("job_id")?)?,
+        zone: parse_zone(row.get("zone_id")?)?,
+        target: row.get("target")?,
+        status: parse_status(row.get("status")?)?,
+        fail_message: row.get("fail_message")?,
+        created_ms: row.get("created_ms")?,
+        updated_ms: row.get("updated_ms")?,
     })
-}
-
-fn parse_job_id(text: &str) -> Result<JobId, StoreError> {
-    JobId::parse(text).map_err(|_| StoreError::corrupt("job id", text))
 }

@@ -1,10 +1,9 @@
 //! Quotas: how many targets a zone may purge per call and per day.
 
+use crate::database::{Session, commit};
 use crate::log::to_column;
-use crate::open::commit;
 use crate::{ConfigError, Store, StoreError};
 use purge::PurgeType;
-use sqlx::SqliteConnection;
 use std::collections::HashMap;
 use zone::ZoneId;
 
@@ -98,31 +97,33 @@ impl Store {
         limits: Option<QuotaLimits>,
     ) -> Result<(), ConfigError> {
         let mut tx = self.write().await?;
-        let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM zones WHERE zone_id = ?)")
+        let known: bool = tx
+            .query("SELECT EXISTS (SELECT 1 FROM zones WHERE zone_id = $1)")
             .bind(zone.as_str())
-            .fetch_one(&mut *tx)
+            .scalar()
             .await?;
         if !known {
             return Err(ConfigError::ZoneNotFound(zone.clone()));
         }
         match limits {
             Some(limits) => {
-                sqlx::query(
-                    "INSERT INTO quota_overrides (zone_id, kind, batch, daily) VALUES (?, ?, ?, ?) \
-                     ON CONFLICT (zone_id, kind) DO UPDATE SET batch = excluded.batch, daily = excluded.daily",
+                tx.query(
+                    "INSERT INTO quota_overrides (zone_id, kind, batch, daily) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (zone_id, kind) DO UPDATE SET batch = excluded.batch, daily = \
+             excluded.daily",
                 )
                 .bind(zone.as_str())
                 .bind(kind.as_str())
                 .bind(limits.batch)
                 .bind(limits.daily)
-                .execute(&mut *tx)
+                .execute()
                 .await?;
             }
             None => {
-                sqlx::query("DELETE FROM quota_overrides WHERE zone_id = ? AND kind = ?")
+                tx.query("DELETE FROM quota_overrides WHERE zone_id = $1 AND kind = $2")
                     .bind(zone.as_str())
                     .bind(kind.as_str())
-                    .execute(&mut *tx)
+                    .execute()
                     .await?;
             }
         }
@@ -133,9 +134,9 @@ impl Store {
     pub async fn forget_quota_use(&self, now_ms: i64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         // Yesterday stays: the clock may be set back a little.
-        sqlx::query("DELETE FROM quota_used WHERE day < ?")
+        tx.query("DELETE FROM quota_used WHERE day < $1")
             .bind(quota_day(now_ms, self.quota_day_offset_secs) - 1)
-            .execute(&mut *tx)
+            .execute()
             .await?;
         commit(tx).await
     }
@@ -181,39 +182,44 @@ pub(crate) type Accounts = HashMap<(ZoneId, QuotaKind, i64), Account>;
 
 /// `None` when there is no such zone.
 pub(crate) async fn read_account(
-    db: &mut SqliteConnection,
+    db: &mut Session,
     zone: &ZoneId,
     kind: QuotaKind,
     day: i64,
 ) -> Result<Option<Account>, StoreError> {
-    let row: Option<(Option<u32>, Option<u32>, Option<u32>)> = sqlx::query_as(
-        "SELECT o.batch, o.daily, u.used FROM zones z \
-         LEFT JOIN quota_overrides o ON o.zone_id = z.zone_id AND o.kind = ?2 \
-         LEFT JOIN quota_used u ON u.zone_id = z.zone_id AND u.kind = ?2 AND u.day = ?3 WHERE z.zone_id = ?1",
-    )
-    .bind(zone.as_str())
-    .bind(kind.as_str())
-    .bind(day)
-    .fetch_optional(db)
-    .await?;
-    let default = kind.default_limits();
-    Ok(row.map(|(batch, daily, used)| Account {
-        limits: QuotaLimits { batch: batch.unwrap_or(default.batch), daily: daily.unwrap_or(default.daily) },
-        used: used.unwrap_or(0),
-    }))
-}
-
-pub(crate) async fn write_accounts(db: &mut SqliteConnection, accounts: &Accounts) -> Result<(), StoreError> {
-    for ((zone, kind, day), account) in accounts {
-        sqlx::query(
-            "INSERT INTO quota_used (zone_id, kind, day, used) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (zone_id, kind, day) DO UPDATE SET used = excluded.used",
+    let row = db
+        .query(
+            "SELECT o.batch, o.daily, u.used FROM zones z LEFT JOIN quota_overrides o ON \
+             o.zone_id = z.zone_id AND o.kind = $2 LEFT JOIN quota_used u ON u.zone_id = \
+             z.zone_id AND u.kind = $2 AND u.day = $3 WHERE z.zone_id = $1",
         )
         .bind(zone.as_str())
         .bind(kind.as_str())
         .bind(day)
+        .optional()
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let default = kind.default_limits();
+    Ok(Some(Account {
+        limits: QuotaLimits {
+            batch: row.optional_number("batch")?.unwrap_or(default.batch),
+            daily: row.optional_number("daily")?.unwrap_or(default.daily),
+        },
+        used: row.optional_number("used")?.unwrap_or(0),
+    }))
+}
+
+pub(crate) async fn write_accounts(db: &mut Session, accounts: &Accounts) -> Result<(), StoreError> {
+    for ((zone, kind, day), account) in accounts {
+        db.query(
+            "INSERT INTO quota_used (zone_id, kind, day, used) VALUES ($1, $2, $3, $4) ON \
+             CONFLICT (zone_id, kind, day) DO UPDATE SET used = excluded.used",
+        )
+        .bind(zone.as_str())
+        .bind(kind.as_str())
+        .bind(*day)
         .bind(to_column(account.used.into()))
-        .execute(&mut *db)
+        .execute()
         .await?;
     }
     Ok(())

@@ -1,11 +1,10 @@
 //! Recording jobs: quota, job, tasks and entries in one transaction for a whole group of calls.
 
-use crate::log::{self, ROWS_PER_INSERT, to_column};
-use crate::open::{commit, random};
+use crate::database::{Column, Session, Sql, Value, commit};
+use crate::log::{self, to_column};
 use crate::quota::{self, Accounts, ChargeRefusal, QuotaKind, quota_day};
-use crate::{Store, StoreError, snapshot};
+use crate::{Store, StoreError, random, snapshot};
 use purge::{JobId, Method, PlannedTask, PurgeSeq, PurgeType, TaskStatus};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use zone::{HostName, ZoneId};
@@ -136,7 +135,7 @@ impl Store {
 
 /// Charges one job to the accounts, all of it or nothing.
 async fn charge(
-    db: &mut SqliteConnection,
+    db: &mut Session,
     accounts: &mut Accounts,
     recording: &Recording,
     offset_secs: i32,
@@ -154,7 +153,7 @@ async fn charge(
 
 /// Charges what is asked of each zone to the accounts, all of it or nothing.
 pub(crate) async fn charge_zones(
-    db: &mut SqliteConnection,
+    db: &mut Session,
     accounts: &mut Accounts,
     kind: QuotaKind,
     asked: &BTreeMap<&ZoneId, u32>,
@@ -190,29 +189,24 @@ pub(crate) async fn charge_zones(
 }
 
 /// Draws `count` ids that no job has.
-pub(crate) async fn unused_ids(db: &mut SqliteConnection, count: usize) -> Result<Vec<JobId>, StoreError> {
-    let mut drawn = HashSet::new();
-    let mut ids = Vec::with_capacity(count);
+pub(crate) async fn unused_ids(db: &mut Session, count: usize) -> Result<Vec<JobId>, StoreError> {
+    let mut ids: Vec<JobId> = Vec::with_capacity(count);
     while ids.len() < count {
-        let id = JobId::from_random(random()?);
-        let taken: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM jobs WHERE job_id = ?1 \
-             UNION ALL SELECT 1 FROM prefetch_jobs WHERE job_id = ?1)",
-        )
-        .bind(id.as_str())
-        .fetch_one(&mut *db)
-        .await?;
-        if !taken && drawn.insert(id.clone()) {
-            ids.push(id);
-        }
+        let drawn: Vec<JobId> = (ids.len()..count)
+            .map(|_| Ok(JobId::from_random(random()?)))
+            .collect::<Result<_, StoreError>>()?;
+        let mut taken = Sql::new("SELECT job_id FROM jobs WHERE job_id IN ");
+        taken.bind_list(drawn.iter().map(JobId::as_str));
+        taken.push(" UNION ALL SELECT job_id FROM prefetch_jobs WHERE job_id IN ");
+        taken.bind_list(drawn.iter().map(JobId::as_str));
+        let mut taken: HashSet<String> = db.run(taken).scalars().await?.into_iter().collect();
+        taken.extend(ids.iter().map(|id| id.as_str().to_owned()));
+        ids.extend(drawn.into_iter().filter(|id| taken.insert(id.as_str().to_owned())));
     }
     Ok(ids)
 }
 
-async fn write(
-    db: &mut SqliteConnection,
-    jobs: &[(&JobId, &Recording)],
-) -> Result<Vec<Recorded>, StoreError> {
+async fn write(db: &mut Session, jobs: &[(&JobId, &Recording)]) -> Result<Vec<Recorded>, StoreError> {
     // Entries carry the time of the group's last call: their times then never run against their seqs within it.
     let now_ms = jobs.iter().map(|(_, recording)| recording.now_ms).max().unwrap_or(0);
     let mut entries = Vec::new();
@@ -236,46 +230,61 @@ async fn write(
 }
 
 async fn insert_jobs(
-    db: &mut SqliteConnection,
+    db: &mut Session,
     recorded: &[Recorded],
     jobs: &[(&JobId, &Recording)],
 ) -> Result<(), StoreError> {
-    let rows: Vec<_> = recorded.iter().zip(jobs).map(|(row, (_, job))| (row, *job)).collect();
-    for rows in rows.chunks(ROWS_PER_INSERT) {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO jobs (job_id, first_seq, last_seq, kind, method, status, created_ms, updated_ms) ",
-        );
-        insert.push_values(rows, |mut row, (recorded, job)| {
-            row.push_bind(recorded.job_id.as_str().to_owned())
-                .push_bind(to_column(recorded.first_seq.number()))
-                .push_bind(to_column(recorded.last_seq.number()))
-                .push_bind(job.kind.as_str())
-                .push_bind(job.method.as_str())
-                .push_bind(TaskStatus::Processing.as_str())
-                .push_bind(job.now_ms)
-                .push_bind(job.now_ms);
-        });
-        insert.build().persistent(rows.len() == ROWS_PER_INSERT).execute(&mut *db).await?;
-    }
-    Ok(())
+    let columns = [
+        ("job_id", Column::Text),
+        ("first_seq", Column::Int),
+        ("last_seq", Column::Int),
+        ("kind", Column::Text),
+        ("method", Column::Text),
+        ("status", Column::Text),
+        ("created_ms", Column::Int),
+        ("updated_ms", Column::Int),
+    ];
+    let rows: Vec<Vec<Value<'_>>> = recorded
+        .iter()
+        .zip(jobs)
+        .map(|(recorded, (_, job))| {
+            vec![
+                recorded.job_id.as_str().into(),
+                to_column(recorded.first_seq.number()).into(),
+                to_column(recorded.last_seq.number()).into(),
+                job.kind.as_str().into(),
+                job.method.as_str().into(),
+                TaskStatus::Processing.as_str().into(),
+                job.now_ms.into(),
+                job.now_ms.into(),
+            ]
+        })
+        .collect();
+    db.insert("jobs", &columns, &rows).await
 }
 
-async fn insert_tasks(db: &mut SqliteConnection, jobs: &[(&JobId, &Recording)]) -> Result<(), StoreError> {
-    let rows: Vec<_> =
-        jobs.iter().flat_map(|&(id, job)| job.tasks.iter().map(move |task| (id, task, job.now_ms))).collect();
-    for rows in rows.chunks(ROWS_PER_INSERT) {
-        let mut insert =
-            QueryBuilder::<Sqlite>::new("INSERT INTO tasks (job_id, zone_id, target, domains, created_ms) ");
-        insert.push_values(rows, |mut row, (id, task, now_ms)| {
-            row.push_bind(id.as_str().to_owned())
-                .push_bind(task.zone.as_str().to_owned())
-                .push_bind(task.target.clone())
-                .push_bind(domains_column(&task.hosts))
-                .push_bind(*now_ms);
-        });
-        insert.build().persistent(rows.len() == ROWS_PER_INSERT).execute(&mut *db).await?;
-    }
-    Ok(())
+async fn insert_tasks(db: &mut Session, jobs: &[(&JobId, &Recording)]) -> Result<(), StoreError> {
+    let columns = [
+        ("job_id", Column::Text),
+        ("zone_id", Column::Text),
+        ("target", Column::Text),
+        ("domains", Column::Text),
+        ("created_ms", Column::Int),
+    ];
+    let rows: Vec<Vec<Value<'_>>> = jobs
+        .iter()
+        .flat_map(|&(id, job)| job.tasks.iter().map(move |task| (id, task, job.now_ms)))
+        .map(|(id, task, now_ms)| {
+            vec![
+                id.as_str().into(),
+                task.zone.as_str().into(),
+                task.target.as_str().into(),
+                domains_column(&task.hosts).into(),
+                now_ms.into(),
+            ]
+        })
+        .collect();
+    db.insert("tasks", &columns, &rows).await
 }
 
 fn domains_column(domains: &[HostName]) -> String {

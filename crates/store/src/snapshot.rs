@@ -1,10 +1,10 @@
 //! The configuration as edges need it, all of it at one moment.
 
+use crate::database::Session;
 use crate::domains::{DomainRecord, domain_of_row};
 use crate::log::{parse_host, parse_zone, read_head};
 use crate::{Store, StoreError, caching};
 use purge::PurgeSeq;
-use sqlx::SqliteConnection;
 use std::collections::HashMap;
 use zone::{Domain, Origin, Zone, ZoneId};
 
@@ -26,22 +26,20 @@ impl Store {
         let version = read_version(&mut tx).await?;
         let head = read_head(&mut tx).await?.head;
         let mut domains: HashMap<ZoneId, Vec<Domain>> = HashMap::new();
-        for row in sqlx::query("SELECT * FROM domains ORDER BY name").fetch_all(&mut *tx).await? {
+        for row in tx.query("SELECT * FROM domains ORDER BY name").all().await? {
             let record = domain_of_row(&row)?;
             domains.entry(record.zone.clone()).or_default().push(domain_of_record(record));
         }
         let mut caching = caching::read_all(&mut tx).await?;
-        let rows: Vec<(String, String, bool)> =
-            sqlx::query_as("SELECT zone_id, name, paused FROM zones ORDER BY zone_id")
-                .fetch_all(&mut *tx)
-                .await?;
+        let rows = tx.query("SELECT zone_id, name, paused FROM zones ORDER BY zone_id").all().await?;
         let zones = rows
-            .into_iter()
-            .map(|(id, name, paused)| {
-                let id = parse_zone(&id)?;
+            .iter()
+            .map(|row| {
+                let id = parse_zone(row.get("zone_id")?)?;
                 let domains = domains.remove(&id).unwrap_or_default();
                 let caching = caching.remove(&id).unwrap_or_default();
-                Ok(Zone { id, name: parse_host(&name)?, paused, domains, caching })
+                let (name, paused) = (parse_host(row.get("name")?)?, row.get("paused")?);
+                Ok(Zone { id, name, paused, domains, caching })
             })
             .collect::<Result<_, StoreError>>()?;
         Ok(ConfigSnapshot { version, head, zones })
@@ -49,18 +47,18 @@ impl Store {
 
     /// The version of the configuration, for whoever only wants to know whether it changed.
     pub async fn config_version(&self) -> Result<u64, StoreError> {
-        read_version(&mut *self.read().await?).await
+        read_version(&mut self.glance().await?).await
     }
 }
 
-pub(crate) async fn read_version(db: &mut SqliteConnection) -> Result<u64, StoreError> {
-    let version: i64 = sqlx::query_scalar("SELECT config_version FROM log").fetch_one(db).await?;
+pub(crate) async fn read_version(db: &mut Session) -> Result<u64, StoreError> {
+    let version: i64 = db.query("SELECT config_version FROM log").scalar().await?;
     Ok(version.cast_unsigned())
 }
 
 /// Counts a change of the configuration, in the transaction that makes it.
-pub(crate) async fn bump_version(db: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query("UPDATE log SET config_version = config_version + 1").execute(db).await?;
+pub(crate) async fn bump_version(db: &mut Session) -> Result<(), StoreError> {
+    db.query("UPDATE log SET config_version = config_version + 1").execute().await?;
     Ok(())
 }
 

@@ -1,11 +1,10 @@
 //! Zones: creating, changing, pausing, deleting and listing them.
 
+use crate::database::{Row, Session, commit};
 use crate::log::{self, parse_host, parse_zone};
-use crate::open::{commit, random};
 use crate::snapshot::bump_version;
-use crate::{ConfigError, Store, StoreError, prefetch};
+use crate::{ConfigError, Store, StoreError, prefetch, random, to_json};
 use purge::{Entry, Method, Scope};
-use sqlx::{Row, SqliteConnection};
 use zone::{HostName, ZoneId};
 
 /// How many zones there may be.
@@ -106,24 +105,24 @@ impl Store {
     pub async fn create_zone(&self, zone: NewZone, now_ms: i64) -> Result<ZoneId, ConfigError> {
         let mut tx = self.write().await?;
         refuse_taken_name(&mut tx, &zone.name, None).await?;
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM zones").fetch_one(&mut *tx).await?;
+        let count: i64 = tx.query("SELECT count(*) FROM zones").scalar().await?;
         if usize::try_from(count).is_ok_and(|count| count >= ZONES_MAX) {
             return Err(ConfigError::TooMany { what: "zones", limit: ZONES_MAX });
         }
         let id = ZoneId::from_random(random()?);
         let tags: Vec<TagColumn> =
             zone.tags.into_iter().map(|tag| TagColumn { key: tag.key, value: tag.value }).collect();
-        sqlx::query(
-            "INSERT INTO zones (zone_id, name, alias, area, paused, tags, created_ms, modified_ms) \
-             VALUES (?1, ?2, ?3, ?4, FALSE, ?5, ?6, ?6)",
+        tx.query(
+            "INSERT INTO zones (zone_id, name, alias, area, paused, tags, created_ms, \
+             modified_ms) VALUES ($1, $2, $3, $4, FALSE, $5, $6, $6)",
         )
         .bind(id.as_str())
         .bind(zone.name.as_str())
         .bind(zone.alias)
         .bind(zone.area.as_str())
-        .bind(serde_json::to_string(&tags).map_err(|error| sqlx::Error::Encode(error.into()))?)
+        .bind(to_json(&tags)?)
         .bind(now_ms)
-        .execute(&mut *tx)
+        .execute()
         .await?;
         bump_version(&mut tx).await?;
         commit(tx).await?;
@@ -133,14 +132,13 @@ impl Store {
     /// Every zone, in the order in which they were made.
     pub async fn zones(&self) -> Result<Vec<ZoneRecord>, StoreError> {
         let mut tx = self.read().await?;
-        let rows =
-            sqlx::query("SELECT * FROM zones ORDER BY created_ms, zone_id").fetch_all(&mut *tx).await?;
+        let rows = tx.query("SELECT * FROM zones ORDER BY created_ms, zone_id").all().await?;
         rows.iter().map(zone_of_row).collect()
     }
 
     /// One zone; `None` when there is none of this id.
     pub async fn zone(&self, id: &ZoneId) -> Result<Option<ZoneRecord>, StoreError> {
-        read_zone(&mut *self.read().await?, id).await
+        read_zone(&mut self.glance().await?, id).await
     }
 
     /// Changes a zone.
@@ -149,24 +147,25 @@ impl Store {
         let zone = existing_zone(&mut tx, id).await?;
         let name = change.name.unwrap_or(zone.name);
         refuse_taken_name(&mut tx, &name, Some(id)).await?;
-        let domains: Vec<String> = sqlx::query_scalar("SELECT name FROM domains WHERE zone_id = ?")
-            .bind(id.as_str())
-            .fetch_all(&mut *tx)
-            .await?;
+        let domains: Vec<String> =
+            tx.query("SELECT name FROM domains WHERE zone_id = $1").bind(id.as_str()).scalars().await?;
         for domain in &domains {
             let domain = parse_host(domain)?;
             if !domain.is_within(&name) {
                 return Err(ConfigError::DomainOutsideZone { domain, zone_name: name });
             }
         }
-        sqlx::query("UPDATE zones SET name = ?, alias = ?, area = ?, modified_ms = ? WHERE zone_id = ?")
-            .bind(name.as_str())
-            .bind(change.alias.unwrap_or(zone.alias))
-            .bind(change.area.unwrap_or(zone.area).as_str())
-            .bind(now_ms)
-            .bind(id.as_str())
-            .execute(&mut *tx)
-            .await?;
+        tx.query(
+            "UPDATE zones SET name = $1, alias = $2, area = $3, modified_ms = $4 WHERE zone_id \
+             = $5",
+        )
+        .bind(name.as_str())
+        .bind(change.alias.unwrap_or(zone.alias))
+        .bind(change.area.unwrap_or(zone.area).as_str())
+        .bind(now_ms)
+        .bind(id.as_str())
+        .execute()
+        .await?;
         bump_version(&mut tx).await?;
         Ok(commit(tx).await?)
     }
@@ -175,11 +174,11 @@ impl Store {
     pub async fn set_zone_paused(&self, id: &ZoneId, paused: bool, now_ms: i64) -> Result<(), ConfigError> {
         let mut tx = self.write().await?;
         existing_zone(&mut tx, id).await?;
-        sqlx::query("UPDATE zones SET paused = ?, modified_ms = ? WHERE zone_id = ?")
+        tx.query("UPDATE zones SET paused = $1, modified_ms = $2 WHERE zone_id = $3")
             .bind(paused)
             .bind(now_ms)
             .bind(id.as_str())
-            .execute(&mut *tx)
+            .execute()
             .await?;
         bump_version(&mut tx).await?;
         Ok(commit(tx).await?)
@@ -190,71 +189,69 @@ impl Store {
     pub async fn delete_zone(&self, id: &ZoneId, now_ms: i64) -> Result<(), ConfigError> {
         let mut tx = self.write().await?;
         existing_zone(&mut tx, id).await?;
-        let online: Option<String> =
-            sqlx::query_scalar("SELECT name FROM domains WHERE zone_id = ? AND online ORDER BY name LIMIT 1")
-                .bind(id.as_str())
-                .fetch_optional(&mut *tx)
-                .await?;
+        let online: Option<String> = tx
+            .query("SELECT name FROM domains WHERE zone_id = $1 AND online ORDER BY name LIMIT 1")
+            .bind(id.as_str())
+            .optional_scalar()
+            .await?;
         if let Some(name) = online {
             return Err(ConfigError::DomainOnline(parse_host(&name)?));
         }
-        sqlx::query(
-            "UPDATE tasks SET own_status = 'failed', own_updated_ms = ?1, \
-             fail_message = 'the zone was deleted meanwhile' \
-             WHERE zone_id = ?2 AND own_status IS NULL \
-             AND job_id IN (SELECT job_id FROM jobs WHERE status = 'processing')",
+        tx.query(
+            "UPDATE tasks SET own_status = 'failed', own_updated_ms = $1, fail_message = 'the \
+             zone was deleted meanwhile' WHERE zone_id = $2 AND own_status IS NULL AND job_id \
+             IN (SELECT job_id FROM jobs WHERE status = 'processing')",
         )
         .bind(now_ms)
         .bind(id.as_str())
-        .execute(&mut *tx)
+        .execute()
         .await?;
         prefetch::fail_of_zone(&mut tx, id, now_ms).await?;
         // The same host may come back in another zone: nothing cached for this one may be found then.
         let entry = Entry { zone: id.clone(), scope: Scope::All, method: Method::Delete };
         log::append(&mut tx, &[(&entry, None)], now_ms).await?;
-        sqlx::query("DELETE FROM zones WHERE zone_id = ?").bind(id.as_str()).execute(&mut *tx).await?;
+        tx.query("DELETE FROM zones WHERE zone_id = $1").bind(id.as_str()).execute().await?;
         bump_version(&mut tx).await?;
         Ok(commit(tx).await?)
     }
 }
 
 async fn refuse_taken_name(
-    db: &mut SqliteConnection,
+    db: &mut Session,
     name: &HostName,
     except: Option<&ZoneId>,
 ) -> Result<(), ConfigError> {
-    let taken: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM zones WHERE name = ? AND zone_id <> ?)")
-            .bind(name.as_str())
-            .bind(except.map_or("", ZoneId::as_str))
-            .fetch_one(db)
-            .await?;
+    let taken: bool = db
+        .query("SELECT EXISTS (SELECT 1 FROM zones WHERE name = $1 AND zone_id <> $2)")
+        .bind(name.as_str())
+        .bind(except.map_or("", ZoneId::as_str))
+        .scalar()
+        .await?;
     if taken { Err(ConfigError::ZoneNameTaken(name.clone())) } else { Ok(()) }
 }
 
-pub(crate) async fn existing_zone(db: &mut SqliteConnection, id: &ZoneId) -> Result<ZoneRecord, ConfigError> {
+pub(crate) async fn existing_zone(db: &mut Session, id: &ZoneId) -> Result<ZoneRecord, ConfigError> {
     read_zone(db, id).await?.ok_or_else(|| ConfigError::ZoneNotFound(id.clone()))
 }
 
-async fn read_zone(db: &mut SqliteConnection, id: &ZoneId) -> Result<Option<ZoneRecord>, StoreError> {
-    let row =
-        sqlx::query("SELECT * FROM zones WHERE zone_id = ?").bind(id.as_str()).fetch_optional(db).await?;
+async fn read_zone(db: &mut Session, id: &ZoneId) -> Result<Option<ZoneRecord>, StoreError> {
+    let row = db.query("SELECT * FROM zones WHERE zone_id = $1").bind(id.as_str()).optional().await?;
     row.as_ref().map(zone_of_row).transpose()
 }
 
-fn zone_of_row(row: &sqlx::sqlite::SqliteRow) -> Result<ZoneRecord, StoreError> {
-    let area: &str = row.try_get("area")?;
-    let tags: &str = row.try_get("tags")?;
+fn zone_of_row(row: &Row) -> Result<ZoneRecord, StoreError> {
+    let area: &str = row.get("area")?;
+    let tags: &str = row.get("tags")?;
     let columns: Vec<TagColumn> =
         serde_json::from_str(tags).map_err(|_| StoreError::corrupt("list of tags", tags))?;
     Ok(ZoneRecord {
-        id: parse_zone(row.try_get("zone_id")?)?,
-        name: parse_host(row.try_get("name")?)?,
-        alias: row.try_get("alias")?,
+        id: parse_zone(row.get("zone_id")?)?,
+        name: parse_host(row.get("name")?)?,
+        alias: row.get("alias")?,
         area: Area::parse(area).ok_or_else(|| StoreError::corrupt("area", area))?,
-        paused: row.try_get("paused")?,
+        paused: row.get("paused")?,
         tags: columns.into_iter().map(|column| Tag { key: column.key, value: column.value }).collect(),
-        created_ms: row.try_get("created_ms")?,
-        modified_ms: row.try_get("modified_ms")?,
+        created_ms: row.get("created_ms")?,
+        modified_ms: row.get("modified_ms")?,
     })
 }

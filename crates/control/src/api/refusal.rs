@@ -16,6 +16,10 @@ pub(super) fn of_store(failure: StoreError) -> ApiError {
         StoreError::Database(_) | StoreError::Corrupt { .. } => {
             ApiError::new(ErrorCode::DbError, "the database failed; the server's log says how")
         }
+        StoreError::Away(_) => ApiError::new(
+            ErrorCode::DbError,
+            "the database is away; nothing was changed: try again in some seconds",
+        ),
         StoreError::Unconfirmed(_) => ApiError::new(
             ErrorCode::DbError,
             "the database did not confirm the change: it may or may not have been made",
@@ -98,7 +102,13 @@ pub(super) fn of_record(refusal: RecordError) -> ApiError {
         ),
         RecordError::Refused(ref failure) => {
             error!(error = %chain(failure), "a job was not recorded");
-            ApiError::new(ErrorCode::DbError, "the database failed; the job was not recorded")
+            let text = match **failure {
+                StoreError::Away(_) => {
+                    "the database is away; the job was not recorded: try again in some seconds"
+                }
+                _ => "the database failed; the job was not recorded",
+            };
+            ApiError::new(ErrorCode::DbError, text)
         }
         RecordError::Unconfirmed(ref failure) => {
             error!(error = %chain(failure), "a job was not confirmed");

@@ -31,7 +31,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
     };
     let Hello { member, edge_name, epoch, applied, has_parent } = hello;
     shared.hear(member, epoch.map(|epoch| (epoch, applied)));
-    if !join(&shared, member, &edge_name).await {
+    let terms = MemberTerms { has_parent, ..MemberTerms::default() };
+    if !join(&shared, member, &edge_name, terms).await {
         return;
     }
     info!(%member, edge = edge_name, %applied, "edge joined");
@@ -43,8 +44,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
 
 /// Writes the member's row, which must be there before its first lease. A leaving member's pings are answered by
 /// [`super::grant`] with the word that it is none.
-async fn join(shared: &Shared, member: MemberId, edge_name: &str) -> bool {
-    match shared.store.join_member(member, edge_name, MemberTerms::default(), shared.now_ms()).await {
+async fn join(shared: &Shared, member: MemberId, edge_name: &str, terms: MemberTerms) -> bool {
+    match shared.store.join_member(member, edge_name, terms, shared.now_ms()).await {
         Ok(Joined::New | Joined::Already | Joined::StillLeaving) => true,
         Ok(Joined::Full) => {
             error!(%member, edge = edge_name, "edge refused: too many members");

@@ -1,8 +1,9 @@
 //! What every store does, whatever database it is on: each case takes an empty store.
 
+use proptest::prelude::*;
 use purge::{
-    Entry, FencePolicy, JobId, LogEntry, MemberId, Method, PlannedTask, PrefetchMode, PrefetchTask, PurgeSeq,
-    PurgeType, Scope, TaskStatus, UrlKey, UrlPrefix,
+    Entry, Epoch, FencePolicy, JobId, LogEntry, MemberId, Method, PlannedTask, PrefetchMode, PrefetchTask,
+    PurgeSeq, PurgeType, Scope, TaskStatus, UrlKey, UrlPrefix,
 };
 use std::collections::BTreeMap;
 use store::{
@@ -14,6 +15,60 @@ use store::{
 use zone::{
     Action, Branch, CacheConfig, Condition, HostName, OriginProtocol, Rule, Scheme, ZoneCaching, ZoneId,
 };
+
+/// A test for each case, and the property, on whatever `$on` gives a store of.
+macro_rules! on_every_database {
+    ($on:ident) => {
+        $crate::suite::on_every_database!($on:
+            entries_come_back_as_they_went_in,
+            a_group_shares_a_transaction_but_not_its_refusals,
+            a_quota_begins_anew_with_the_day,
+            seqs_have_no_gap_under_concurrent_records,
+            a_job_of_many_targets_keeps_them_all_in_order,
+            a_job_planned_by_an_old_configuration_is_refused,
+            jobs_complete_once,
+            tasks_are_found_by_every_filter,
+            finished_jobs_are_forgotten_by_age,
+            the_log_is_trimmed_up_to_the_first_unfinished_job,
+            a_new_epoch_moves_the_head,
+            prefetches_are_pending_until_each_task_has_its_outcome,
+            a_prefetch_spends_its_own_quota_and_nothing_when_refused,
+            members_join_leave_and_go,
+            zones_keep_what_they_are_given,
+            domains_keep_what_they_are_given,
+            the_snapshot_follows_every_change,
+            what_is_deleted_leaves_the_caches_too,
+            cache_settings_are_kept_and_keys_change_at_their_entry,
+            cache_settings_of_all_zones_have_a_limit,
+            keys_are_kept_sealed_and_the_last_one_stays
+        );
+
+        proptest::proptest! {
+            #![proptest_config(proptest::prelude::ProptestConfig::with_cases(16))]
+            #[test]
+            fn quotas_and_seqs(groups in $crate::suite::groups()) {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on($on(
+                    async |store| $crate::suite::quotas_and_seqs_are_those_of_a_naive_count(store, &groups).await,
+                ));
+            }
+        }
+    };
+    ($on:ident: $($case:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            $on(async |store| $crate::suite::$case(store).await).await;
+        }
+    )+};
+}
+pub(crate) use on_every_database;
+
+/// Groups of calls: zone, type, targets, day.
+pub(crate) fn groups() -> impl Strategy<Value = Vec<Vec<Call>>> {
+    let call = (0..3_usize, any::<bool>(), 0..6_usize, 0..2_i64)
+        .prop_map(|(zone, host_type, count, day)| Call { zone, host_type, count, day });
+    prop::collection::vec(prop::collection::vec(call, 1..8), 1..6)
+}
 
 /// 2023-11-14T22:13:20Z; 06:13:20 of the next day at UTC+8.
 pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
@@ -419,7 +474,20 @@ pub(crate) async fn the_log_is_trimmed_up_to_the_first_unfinished_job(store: &St
 pub(crate) async fn a_new_epoch_moves_the_head(store: &Store) {
     let (a, b) = (zone_named(store, "a.test").await, zone_named(store, "b.test").await);
     let before = store.log_head().await.unwrap();
+    let lost = async || {
+        let (to_grant, to_read) = (store.grant_basis().await.unwrap(), store.basis().await.unwrap());
+        assert_eq!(to_grant, to_read);
+        to_grant.lost
+    };
+    // What the log has is not lost, nor is what another log had.
+    store.note_lost(before.epoch, before.head).await.unwrap();
+    store.note_lost(Epoch::new(before.epoch.number() ^ 1), PurgeSeq::new(9)).await.unwrap();
+    assert_eq!(lost().await, None);
+    store.note_lost(before.epoch, PurgeSeq::new(9)).await.unwrap();
+    store.note_lost(before.epoch, PurgeSeq::new(5)).await.unwrap();
+    assert_eq!(lost().await, Some(PurgeSeq::new(9)));
     let after = store.renew_epoch(NOW_MS).await.unwrap();
+    assert_eq!(lost().await, None);
     assert_ne!(after.epoch, before.epoch);
     assert_eq!(after.head, PurgeSeq::new(2));
     let entries = store.entries_after(PurgeSeq::ZERO, 10).await.unwrap().entries;
@@ -433,7 +501,7 @@ pub(crate) async fn a_new_epoch_moves_the_head(store: &Store) {
 
 pub(crate) async fn members_join_leave_and_go(store: &Store) {
     let (one, two) = (MemberId::new(1), MemberId::new(u128::MAX));
-    let terms = MemberTerms { policy: FencePolicy::Serve, acks_only: true };
+    let terms = MemberTerms { policy: FencePolicy::Serve, acks_only: true, has_parent: true };
     assert_eq!(store.join_member(one, "fra", terms, NOW_MS).await.unwrap(), Joined::New);
     assert_eq!(store.join_member(two, "fra", MemberTerms::default(), NOW_MS + 1).await.unwrap(), Joined::New);
     assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 2).await.unwrap(), Joined::Already);
