@@ -230,6 +230,7 @@ fn spawn(
     tokio::spawn(async move {
         let _counted = counted;
         tokio::select! {
+            biased;
             () = run => {}
             _ = async { shutdown.wait_for(|down| *down).await.is_ok() } => {}
         }

@@ -9,7 +9,7 @@ use crate::slices::{SliceOf, Slices};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -53,7 +53,8 @@ struct Growing {
     written: u64,
     end: Option<End>,
     windowed: bool,
-    readers: HashMap<u64, Waiting>,
+    /// In the order in which they came.
+    readers: BTreeMap<u64, Waiting>,
     reader_ids: u64,
     writer: Option<Waker>,
 }

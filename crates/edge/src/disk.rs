@@ -52,21 +52,22 @@ mod volume;
 mod tests;
 
 pub use listing::{DirectoryListing, StoredFile, list_directory};
-pub use volume::DirectoryError;
+pub use volume::{DirectoryError, ObjectFile, Volume};
 
 pub(crate) use index::{Stored, StoredKind};
 pub(crate) use jobs::SweepOutcome;
 pub(crate) use keeper::Keeper;
 pub(crate) use recall::Recalled;
 pub(crate) use state_file::Tier;
-pub(crate) use volume::{Directory, Volume};
+pub(crate) use volume::Directory;
 
 use crate::clock::Clocks;
 use crate::counter::Counter;
 use crate::groups::GroupMarks;
 use crate::object::{Object, Standing, place};
 use crate::shelf::{ObjectKey, Selector};
-use crate::state::{Counters, NoRandomness, random};
+use crate::state::Counters;
+use crate::surroundings::{NoRandomness, Randomness};
 use admission::SeenKeys;
 use index::Index;
 use jobs::{Jobs, WriteKind};
@@ -157,7 +158,7 @@ pub(crate) struct Opened {
 impl Opened {
     /// Reads the state, or begins anew if there is none that can be read, and makes this start durable before anything
     /// is written: no serial of an earlier start is used again.
-    pub(crate) fn read(volume: &dyn Volume) -> Result<Self, DiskError> {
+    pub(crate) fn read(volume: &dyn Volume, randomness: Randomness) -> Result<Self, DiskError> {
         let bytes = volume.state().map_err(DiskError::State)?;
         let found = bytes.as_deref().and_then(Durable::from_bytes).and_then(|found| {
             Ledger::import(found.tier.ledger_key, &found.ledger).ok().map(|ledger| (found, ledger))
@@ -169,10 +170,10 @@ impl Opened {
                     tracing::warn!("the state of the cache directory is damaged, its content is dropped");
                 }
                 let tier = Tier {
-                    instance: u64::from_be_bytes(random()?),
+                    instance: u64::from_be_bytes(randomness.bytes()?),
                     starts: 0,
-                    shelf_key: random()?,
-                    ledger_key: random()?,
+                    shelf_key: randomness.bytes()?,
+                    ledger_key: randomness.bytes()?,
                 };
                 let ledger = Ledger::new(tier.ledger_key);
                 (Durable { tier, swept_to: PurgeSeq::ZERO, ledger: ledger.export() }, ledger)

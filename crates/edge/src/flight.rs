@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 /// How many fetches of one object may be under way at once while the lease holds: one more for each purge that the
 /// earlier ones don't survive.
@@ -46,7 +46,9 @@ pub(crate) struct Flight {
     birth: OnceLock<Birth>,
     /// How often unsafe methods had gone through when it was sent (see [`Flights::unsafe_requests`]).
     unsafe_requests: AtomicU64,
-    state: watch::Sender<FlightState>,
+    state: Mutex<FlightState>,
+    /// Told when the state changes: those who wait go on in the order in which they came.
+    changed: Notify,
 }
 
 /// How far a fetch has come, for those who wait.
@@ -314,7 +316,7 @@ impl Flights {
         }
         // Without a birth, so that no sweep waits for a long response: its slices tell theirs by themselves.
         let flight = Flight::new(&arrival.object.url);
-        flight.state.send_replace(FlightState::Arrived(arrival));
+        flight.turn(FlightState::Arrived(arrival));
         slot.sent.push(Arc::clone(&flight));
         drop(shard);
         Some(self.landing(url_key, Some(key), flight))
@@ -367,8 +369,14 @@ impl Flight {
             url: url.clone(),
             birth: OnceLock::new(),
             unsafe_requests: AtomicU64::new(0),
-            state: watch::Sender::new(FlightState::Waiting),
+            state: Mutex::new(FlightState::Waiting),
+            changed: Notify::new(),
         })
+    }
+
+    fn turn(&self, state: FlightState) {
+        *self.state.lock() = state;
+        self.changed.notify_waiters();
     }
 
     fn set_birth(&self, reading: &Reading) {
@@ -378,7 +386,7 @@ impl Flight {
     /// Whether it is worth waiting for this sent fetch. Before the head is there its tags aren't, so that this is a
     /// first sieve; [`may_share`] decides.
     fn may_be_joined(&self, reading: &Reading, ledger: &Ledger) -> bool {
-        match &*self.state.borrow() {
+        match &*self.state.lock() {
             FlightState::Failed(_) => false,
             FlightState::Arrived(arrival) => {
                 matches!(arrival.sharing, Sharing::Everyone(_))
@@ -395,20 +403,21 @@ impl Flight {
 
     /// Waits for the head.
     pub(crate) async fn arrival(&self) -> Result<Arc<Arrival>, FetchFailure> {
-        let mut state = self.state.subscribe();
-        let waited = tokio::time::timeout(
-            FOLLOW_TIMEOUT,
-            state.wait_for(|state| !matches!(state, FlightState::Waiting)),
-        );
-        match waited.await {
-            Ok(Ok(state)) => match &*state {
-                FlightState::Arrived(arrival) => Ok(Arc::clone(arrival)),
-                FlightState::Failed(failure) => Err(*failure),
-                FlightState::Waiting => Err(FetchFailure::Abandoned),
-            },
-            Ok(Err(_)) => Err(FetchFailure::Abandoned),
-            Err(_) => Err(FetchFailure::TimedOut),
-        }
+        let waited = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                // From here on no change goes unheard.
+                changed.as_mut().enable();
+                match &*self.state.lock() {
+                    FlightState::Arrived(arrival) => return Ok(Arc::clone(arrival)),
+                    FlightState::Failed(failure) => return Err(*failure),
+                    FlightState::Waiting => {}
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(FOLLOW_TIMEOUT, waited).await.unwrap_or(Err(FetchFailure::TimedOut))
     }
 }
 
@@ -477,7 +486,7 @@ impl Landing {
             // Gone already: the reader is dropped with the message.
             let _ = own.send(OwnContent::Reader(reader));
         }
-        self.flight.state.send_replace(FlightState::Arrived(arrival));
+        self.flight.turn(FlightState::Arrived(arrival));
     }
 
     /// The same for content that lies in slices. Others find it stored: nobody joins this fetch any more.
@@ -485,13 +494,13 @@ impl Landing {
         if let Some(own) = self.own_reader.take() {
             let _ = own.send(OwnContent::Run(run));
         }
-        self.flight.state.send_replace(FlightState::Arrived(arrival));
+        self.flight.turn(FlightState::Arrived(arrival));
         self.leave_slot();
     }
 
     /// Tells all who wait that nothing comes.
     pub(crate) fn fail(self, failure: FetchFailure) {
-        self.flight.state.send_replace(FlightState::Failed(failure));
+        self.flight.turn(FlightState::Failed(failure));
     }
 
     /// Runs `store` while nobody else can store under `key`. It is told whether it may: not if an unsafe method went
@@ -524,13 +533,10 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.flight.state.send_if_modified(|state| {
-            let waiting = matches!(state, FlightState::Waiting);
-            if waiting {
-                *state = FlightState::Failed(FetchFailure::Abandoned);
-            }
-            waiting
-        });
+        let is_waiting = matches!(*self.flight.state.lock(), FlightState::Waiting);
+        if is_waiting {
+            self.flight.turn(FlightState::Failed(FetchFailure::Abandoned));
+        }
         self.leave_slot();
     }
 }

@@ -7,7 +7,8 @@
 use crate::configuration::Configuration;
 use crate::listen::ended;
 use crate::prefetch::{Batch, Orders};
-use crate::state::{NoRandomness, State, random};
+use crate::state::State;
+use crate::surroundings::NoRandomness;
 use feed::{
     EdgeLink, EdgeToControl, Feed, Grant, Hello, LinkBroken, PREFETCHES_PER_MESSAGE_MAX, Ping, ToEdge,
 };
@@ -101,9 +102,9 @@ pub(crate) async fn run<F: Feed>(
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), NoRandomness> {
     let mut follower = Follower {
-        member: MemberId::from_random(random()?),
+        member: MemberId::from_random(state.random()?),
         pings: VecDeque::new(),
-        next_nonce: u64::from_be_bytes(random()?),
+        next_nonce: u64::from_be_bytes(state.random()?),
         lease: None,
         granted_at: Duration::ZERO,
         moved_at: Duration::ZERO,
@@ -124,14 +125,16 @@ pub(crate) async fn run<F: Feed>(
     while !*shutdown.borrow() {
         // A control plane that takes no links must not keep the edge from its end.
         let opened = tokio::select! {
-            opened = feed.open() => opened,
+            biased;
             () = ended(&mut shutdown) => break,
+            opened = feed.open() => opened,
         };
         match opened {
             Ok(mut link) => {
                 let how = tokio::select! {
-                    how = follower.follow(&mut link) => how,
+                    biased;
                     () = ended(&mut shutdown) => Ended::Shutdown,
+                    how = follower.follow(&mut link) => how,
                 };
                 if follower.was_granted {
                     wait = REOPEN.0;
@@ -145,7 +148,7 @@ pub(crate) async fn run<F: Feed>(
                     }
                     Ended::NotMember => {
                         info!(member = %follower.member, "no member any more, joining anew");
-                        follower.member = MemberId::from_random(random()?);
+                        follower.member = MemberId::from_random(follower.state.random()?);
                     }
                     Ended::Broken => warn!("feed broke, opening it again"),
                     Ended::Silent => warn!("no lease from this control plane, opening another link"),
@@ -157,7 +160,7 @@ pub(crate) async fn run<F: Feed>(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(jittered(wait, u32::from_be_bytes(random()?))) => {}
+            () = tokio::time::sleep(jittered(wait, u32::from_be_bytes(follower.state.random()?))) => {}
             () = ended(&mut shutdown) => {}
         }
         wait = (wait * 2).min(REOPEN.1);

@@ -40,6 +40,7 @@ mod slice_admission;
 mod slice_run;
 mod slices;
 mod state;
+mod surroundings;
 mod sweep;
 mod tier;
 mod upstream;
@@ -51,14 +52,18 @@ pub use clock::Clocks;
 pub use config::{DiskConfig, EdgeConfig, EdgeConfigError, TagHeaders};
 pub use counter::{Counter, NamedCounters, Times};
 pub use disk::{
-    DirectoryError, DirectoryListing, DiskCounts, DiskError, DiskUsage, StoredFile, list_directory,
+    DirectoryError, DirectoryListing, DiskCounts, DiskError, DiskUsage, ObjectFile, StoredFile, Volume,
+    list_directory,
 };
 pub use forwarded::ForwardedFields;
 pub use httpcache::{OtherStatuses, Policy, SetCookie, Storing, WithoutFreshness};
 pub use listen::{
-    CertificateError, CertificateFiles, EdgeHandle, Network, NetworkError, StartError, TlsSettings, start,
+    CertificateError, CertificateFiles, EdgeHandle, Embedded, Network, NetworkError, StartError, TlsSettings,
+    start,
 };
 pub use origin::{OriginTlsError, OriginTrust};
+pub use shelf::ObjectKey;
 pub use state::Counters;
+pub use surroundings::{Dial, Dialling, NoRandomness, Randomness, Stream, Surroundings};
 pub use tier::{TierToken, TierTokenError};
 pub use upstream::{Parent, ParentError, Tiers};

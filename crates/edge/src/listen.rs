@@ -7,6 +7,7 @@ mod accept;
 mod certificates;
 mod clients;
 mod connection;
+mod embedded;
 mod frames;
 mod guard;
 mod hand_over;
@@ -23,6 +24,7 @@ use crate::config::{EdgeConfig, EdgeConfigError};
 use crate::disk::{DiskCounts, DiskError, DiskUsage};
 use crate::origin::{OriginClient, OriginTls, OriginTlsError};
 use crate::state::{Counters, State};
+use crate::surroundings::Surroundings;
 use crate::{admin, follow, prefetch, sweep};
 use certificates::Tls;
 use clients::Clients;
@@ -44,6 +46,7 @@ use tracing::{debug, info, warn};
 
 pub use certificates::{CertificateError, CertificateFiles, TlsSettings};
 pub(crate) use connection::Handshake;
+pub use embedded::Embedded;
 pub use proxy_protocol::{Network, NetworkError};
 
 /// How often an edge that takes over looks whether it can serve.
@@ -138,7 +141,7 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     let sockets = sockets::spread(sockets, config.workers);
     let access_log = open_access_log(&config)?;
     // Before there are runtimes: a caller's own runtime would not let them go if this fails.
-    let (state, keeper) = State::new(config, clocks, access_log)?;
+    let (state, keeper) = State::new(config, &Surroundings::of_system(clocks), access_log)?;
     let state = Arc::new(state);
     let (shutdown, down) = watch::channel(false);
     let (opening, open) = watch::channel(handed.is_none());
@@ -152,7 +155,7 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
         let ending = Ending { down: down.clone(), handed_over: handed_over.clone() };
         let runtime = runtime()?;
         let work = async move {
-            let client = OriginClient::new(Arc::clone(&state), origin_tls);
+            let client = OriginClient::new(Arc::clone(&state), origin_tls, None);
             let handshakes = Semaphore::new(tls.as_ref().map_or(0, |tls| tls.settings.handshakes_max));
             let worker = Worker { state, client, routes: Arc::default(), tls, handshakes, ending };
             accept::serve(Arc::new(worker), clients, sockets, open).await;
@@ -163,7 +166,7 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     let (fetching, runtime_of_prefetch) = (Arc::clone(&state), runtime()?);
     let mut ending = down.clone();
     let fetch_ahead = async move {
-        let client = OriginClient::new(Arc::clone(&fetching), origin_tls);
+        let client = OriginClient::new(Arc::clone(&fetching), origin_tls, None);
         tokio::select! {
             () = prefetcher.run(fetching, client) => {}
             () = ended(&mut ending) => {}

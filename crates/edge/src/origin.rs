@@ -19,6 +19,7 @@ pub use tls::{OriginTlsError, OriginTrust};
 use crate::flight::{FOLLOW_TIMEOUT, FetchFailure};
 use crate::interim::{INTERIM_RESPONSES_MAX, InterimResponse};
 use crate::state::{Counters, State};
+use crate::surroundings::Dial;
 use crate::tier::TIER;
 use body::BodyWaits;
 use bytes::Bytes;
@@ -120,9 +121,10 @@ struct Failed {
 
 impl OriginClient {
     /// For the worker whose runtime this is called in.
-    pub(crate) fn new(state: Arc<State>, tls: OriginTls) -> Self {
+    pub(crate) fn new(state: Arc<State>, tls: OriginTls, dial: Option<Dial>) -> Self {
         let config = &state.config;
-        let dialer = Dialer { tls, connect_timeout: config.connect_timeout, tls_timeout: config.tls_timeout };
+        let (connect_timeout, tls_timeout) = (config.connect_timeout, config.tls_timeout);
+        let dialer = Dialer { tls, connect_timeout, tls_timeout, dial };
         let parts = Arc::new(Parts { dialer, pool: Pool::default(), budget: RetryBudget::default() });
         let swept = Arc::downgrade(&parts);
         tokio::spawn(async move {
@@ -303,6 +305,7 @@ impl OriginClient {
             }
         };
         let sent = tokio::select! {
+            biased;
             sent = send_over(connection, message) => sent,
             () = head_timeout => Err((FetchFailure::TimedOut, None)),
             () = interim.exceeded.notified() => Err((FetchFailure::Malformed, None)),

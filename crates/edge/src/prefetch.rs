@@ -260,6 +260,7 @@ async fn beside<T>(connection: impl Future, wanted: impl Future<Output = T>) -> 
         std::future::pending().await
     };
     tokio::select! {
+        biased;
         got = wanted => got,
         never = driven => never,
     }

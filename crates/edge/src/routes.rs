@@ -133,7 +133,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clocks, EdgeConfig};
+    use crate::{Clocks, EdgeConfig, Surroundings};
     use purge::{Epoch, PurgeSeq};
     use std::time::SystemTime;
     use zone::{Domain, Origin, OriginProtocol, Zone, ZoneCaching, ZoneId};
@@ -157,7 +157,9 @@ mod tests {
     #[test]
     fn a_worker_forgets_routes_with_their_configuration_and_clocks_with_their_epoch() {
         let config = EdgeConfig::new("edge-1".into(), ([127, 0, 0, 1], 0).into());
-        let (state, _) = State::new(config, Clocks::with_wall(|| SystemTime::UNIX_EPOCH), None).unwrap();
+        let (state, _) =
+            State::new(config, &Surroundings::of_system(Clocks::with_wall(|| SystemTime::UNIX_EPOCH)), None)
+                .unwrap();
         let (routes, host) = (Routes::default(), HostName::parse("a.test").unwrap());
         let ask = |text: &str| match routes.recall(&state, text) {
             Some(routed) => Ok((routed, true)),

@@ -26,7 +26,7 @@ const TYPICAL_OBJECT_BYTES: u64 = 16 * 1024;
 
 /// Where an object is stored: a keyed hash of zone, URL and, where the response varies, of the request's fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ObjectKey(u128);
+pub struct ObjectKey(u128);
 
 impl std::fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

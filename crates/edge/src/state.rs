@@ -4,17 +4,17 @@ use crate::access_log::AccessLog;
 use crate::clock::Clocks;
 use crate::config::EdgeConfig;
 use crate::counter::{Counter, NamedCounters, Times};
-use crate::disk::{Directory, Disk, DiskError, Keeper, Opened};
+use crate::disk::{Directory, Disk, DiskError, Keeper, Opened, Volume};
 use crate::flight::{Flights, Reading};
 use crate::groups::GroupMarks;
 use crate::lease::Lease;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::routes::Zones;
 use crate::shelf::Shelf;
+use crate::surroundings::{NoRandomness, Randomness, Surroundings};
 use http::HeaderValue;
 use httpcache::{Policy, ViaName};
 use purge::{Ledger, ZoneClock};
-use ring::rand::SecureRandom;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, Semaphore};
@@ -24,6 +24,7 @@ use zone::Zone;
 pub(crate) struct State {
     pub(crate) config: EdgeConfig,
     pub(crate) clocks: Clocks,
+    randomness: Randomness,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) lease: Lease,
     pub(crate) zones: Zones,
@@ -130,34 +131,26 @@ impl Counters {
     }
 }
 
-/// The system's randomness failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system gives no random numbers")]
-pub struct NoRandomness;
-
-/// Random bytes of the system.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
-    let mut bytes = [0; N];
-    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
-    Ok(bytes)
-}
-
 impl State {
     /// A new edge's state, or that of an edge which goes on with what its disk holds; with the disk tier comes what is to
     /// run on a thread of its own.
     pub(crate) fn new(
         config: EdgeConfig,
-        clocks: Clocks,
+        surroundings: &Surroundings,
         access_log: Option<AccessLog>,
     ) -> Result<(Self, Option<Keeper>), DiskError> {
-        let process: [u8; 4] = random()?;
+        let Surroundings { clocks, randomness, .. } = *surroundings;
+        let process: [u8; 4] = randomness.bytes()?;
         let via = format!("everfresh-{:08x}", u32::from_be_bytes(process));
-        let groups = GroupMarks::new(random()?);
+        let groups = GroupMarks::new(randomness.bytes()?);
         let (ledger, shelf_key, disk, keeper) = match &config.disk {
-            None => (Arc::new(Ledger::new(random()?)), random()?, None, None),
+            None => (Arc::new(Ledger::new(randomness.bytes()?)), randomness.bytes()?, None, None),
             Some(on_disk) => {
-                let volume = Arc::new(Directory::open(&on_disk.directory)?);
-                let opened = Opened::read(&*volume)?;
+                let volume: Arc<dyn Volume> = match &surroundings.volume {
+                    Some(volume) => Arc::clone(volume),
+                    None => Arc::new(Directory::open(&on_disk.directory)?),
+                };
+                let opened = Opened::read(&*volume, randomness)?;
                 let (ledger, shelf_key) = (Arc::clone(&opened.ledger), opened.tier.shelf_key);
                 let (disk, keeper) = Disk::new(
                     volume,
@@ -188,11 +181,17 @@ impl State {
             applied: Notify::new(),
             access_log,
             granted_head: AtomicU64::new(0),
-            request_ids: AtomicU64::new(u64::from_be_bytes(random()?) >> 1),
+            request_ids: AtomicU64::new(u64::from_be_bytes(randomness.bytes()?) >> 1),
             config,
             clocks,
+            randomness,
         };
         Ok((state, keeper))
+    }
+
+    /// Random bytes.
+    pub(crate) fn random<const N: usize>(&self) -> Result<[u8; N], NoRandomness> {
+        self.randomness.bytes()
     }
 
     /// Reads the lease, then the zone's clock, then `seen`: the protocol's order. What follows may look at objects,

@@ -189,7 +189,7 @@ fn of_parent(mut response: Response<ResponseBody>) -> Option<Response<ResponseBo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clocks, EdgeConfig};
+    use crate::{Clocks, EdgeConfig, Surroundings};
     use std::cell::RefCell;
     use std::sync::Arc;
     use std::time::SystemTime;
@@ -211,7 +211,7 @@ mod tests {
     fn a_lease_never_vouches_for_a_position_from_before_its_grant() {
         let config = EdgeConfig::new("edge-1".into(), ([127, 0, 0, 1], 0).into());
         let clocks = Clocks { wall: || SystemTime::UNIX_EPOCH, boot };
-        let state = Arc::new(State::new(config, clocks, None).unwrap().0);
+        let state = Arc::new(State::new(config, &Surroundings::of_system(clocks), None).unwrap().0);
         state.ledger.jump(Epoch::new(7), PurgeSeq::new(3)).unwrap();
         GRANTED.set(Some(Arc::clone(&state)));
         let floor = Some((Epoch::new(7), PurgeSeq::new(4)));

@@ -74,6 +74,8 @@ async fn speak(
     head.mark_changed();
     loop {
         tokio::select! {
+            // What the edge says first: it says little but in answer to what it was sent.
+            biased;
             message = link.receive() => {
                 match message.ok_or(LinkBroken)? {
                     EdgeToControl::Hello(_) => {
@@ -100,7 +102,6 @@ async fn speak(
                     EdgeToControl::Leave => return leave(shared, member).await,
                 }
             }
-            () = prefetch.changed() => prefetch.hand_on(link).await?,
             _ = config.changed() => {
                 let snapshot = config.borrow_and_update().clone();
                 if let Some(snapshot) = snapshot {
@@ -124,6 +125,7 @@ async fn speak(
                     }
                 }
             }
+            () = prefetch.changed() => prefetch.hand_on(link).await?,
         }
     }
 }

@@ -123,6 +123,17 @@ impl Keeper {
         self.save();
     }
 
+    /// The same on a thread that others need, too: with a pause before each turn. A long one stands for a slow disk.
+    pub(crate) async fn run_among_others(mut self, pause: impl Fn() -> Duration) {
+        loop {
+            tokio::time::sleep(pause()).await;
+            if self.turn() && self.stopping_until.is_some() {
+                break;
+            }
+        }
+        self.save();
+    }
+
     /// One turn. Whether there is nothing left to do at once.
     pub(super) fn turn(&mut self) -> bool {
         let Turn { condemned, settles, write, sweep, is_told_to_save, is_told_to_stop } =

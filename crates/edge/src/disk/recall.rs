@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// How many reads may be under way at once, each with an object in memory.
 pub(crate) const READS_MAX: usize = 64;
@@ -123,9 +123,13 @@ impl Disk {
         tokio::spawn(async move {
             let _permit = disk.reads.permits.acquire().await;
             let reader = Arc::clone(&disk);
-            let read = tokio::task::spawn_blocking(move || reader.read_whole(key, &stored)).await;
+            let (done, read) = oneshot::channel();
+            let reading = disk.volume.apart(Box::new(move || {
+                let _ = done.send(reader.read_whole(key, &stored));
+            }));
+            reading.await;
             disk.reads.under_way.lock().remove(&name);
-            ended.send_replace(Some(read.ok().flatten()));
+            ended.send_replace(Some(read.await.ok().flatten()));
         });
         reading
     }

@@ -12,6 +12,7 @@ use crate::clock::Clocks;
 use crate::groups::GroupMarks;
 use crate::object::{Birth, NewObject, Object};
 use crate::shelf::{ObjectKey, Shelf};
+use crate::surroundings::Randomness;
 use http::{HeaderMap, StatusCode};
 use httpcache::{Freshness, Policy};
 use purge::{Entry, Epoch, Ledger, LogEntry, Method, PurgeSeq, Scope, Tags, UrlKey};
@@ -56,7 +57,7 @@ struct Running {
 impl Running {
     fn start(volume: &Arc<Simulated>) -> Self {
         let volume = Arc::clone(volume);
-        let opened = Opened::read(&*volume).unwrap();
+        let opened = Opened::read(&*volume, Randomness::system()).unwrap();
         let (ledger, shelf_key) = (Arc::clone(&opened.ledger), opened.tier.shelf_key);
         let groups = GroupMarks::new([1; 16]);
         let clocks = Clocks { wall: || SystemTime::UNIX_EPOCH, boot };

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 /// How many directories the files lie in.
 pub(crate) const BUCKETS: u16 = 256;
@@ -22,16 +23,18 @@ const OBJECTS: &str = "objects-";
 
 /// The name of a stored object: no two have the same, so that whoever opens one reads no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ObjectFile {
+pub struct ObjectFile {
     /// Which state the file belongs to; see [`super::state_file::Tier`].
-    pub(crate) instance: u64,
-    pub(crate) key: ObjectKey,
+    pub instance: u64,
+    /// The object's key.
+    pub key: ObjectKey,
     /// Counts the writes of an instance.
-    pub(crate) serial: u64,
+    pub serial: u64,
 }
 
 impl ObjectFile {
-    pub(crate) fn bucket(self) -> u16 {
+    /// Which part of its instance it belongs to.
+    pub fn bucket(self) -> u16 {
         u16::from(self.key.to_bytes()[0])
     }
 
@@ -50,7 +53,7 @@ impl ObjectFile {
 
 /// Where the tier keeps its files. What a call did is seen by later calls at once; it outlives the machine's end only
 /// after a sync, and until then each change may be undone by itself, a write also in part.
-pub(crate) trait Volume: Send + Sync + 'static {
+pub trait Volume: Send + Sync + 'static {
     /// The state as it was put last; `None` if there is none.
     fn state(&self) -> io::Result<Option<Vec<u8>>>;
 
@@ -86,6 +89,13 @@ pub(crate) trait Volume: Send + Sync + 'static {
 
     /// Makes the removals of one bucket durable.
     fn sync_bucket(&self, instance: u64, bucket: u16) -> io::Result<()>;
+
+    /// Runs a read for a request, on a thread that may wait for the disk.
+    fn apart(&self, read: Box<dyn FnOnce() + Send>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let reading = tokio::task::spawn_blocking(read);
+        // Whether it came to its end, it tells by itself.
+        Box::pin(async move { drop(reading.await) })
+    }
 }
 
 /// A directory of the file system.

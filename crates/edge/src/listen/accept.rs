@@ -65,6 +65,7 @@ async fn accept(
     let enter = |place: OwnedSemaphorePermit, stream: TcpStream, address: SocketAddr| {
         let (worker, clients) = (Arc::clone(&worker), Arc::clone(&clients));
         tokio::spawn(async move {
+            let _ = stream.set_nodelay(true);
             connection::serve(worker, clients, stream, address, is_tls).await;
             drop(place);
         });

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
@@ -84,14 +83,15 @@ impl Handshake {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(
+pub(super) async fn serve<S>(
     worker: Arc<Worker>,
     clients: Arc<Clients>,
-    stream: TcpStream,
+    stream: S,
     mut address: SocketAddr,
     is_tls: bool,
-) {
-    let _ = stream.set_nodelay(true);
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let config = &worker.state.config;
     let mut stream = StallBreaker::new(stream, Arc::clone(&worker.state));
     if config.proxy_protocol_from.iter().any(|network| network.holds(address.ip())) {
@@ -126,18 +126,20 @@ fn proxy(worker: &Worker, peer: Peer) -> Proxy {
     }
 }
 
-async fn plain(worker: &Worker, stream: StallBreaker<TcpStream>, address: SocketAddr) -> hyper::Result<()> {
+async fn plain<S>(worker: &Worker, stream: StallBreaker<S>, address: SocketAddr) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let proxy = proxy(worker, Peer { address, is_encrypted: false, handshake: None });
     let is_stalled = stream.is_waiting();
     http1::serve(proxy, stream, is_stalled, worker.ending.clone()).await
 }
 
 /// The same where clients may begin with either protocol.
-async fn either(
-    worker: &Worker,
-    mut stream: StallBreaker<TcpStream>,
-    address: SocketAddr,
-) -> hyper::Result<()> {
+async fn either<S>(worker: &Worker, mut stream: StallBreaker<S>, address: SocketAddr) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let proxy = proxy(worker, Peer { address, is_encrypted: false, handshake: None });
     let is_stalled = stream.is_waiting();
     let begin = beginning(&mut stream);
@@ -154,7 +156,7 @@ async fn either(
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2.
-async fn beginning(stream: &mut StallBreaker<TcpStream>) -> io::Result<Bytes> {
+async fn beginning(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     let mut begin = Vec::with_capacity(PREFACE.len());
     while begin.len() < PREFACE.len() && PREFACE.starts_with(&begin) {
         let mut limited = stream.take((PREFACE.len() - begin.len()) as u64);
@@ -165,12 +167,15 @@ async fn beginning(stream: &mut StallBreaker<TcpStream>) -> io::Result<Bytes> {
     Ok(begin.into())
 }
 
-async fn encrypted(
+async fn encrypted<S>(
     worker: &Worker,
     tls: &Tls,
-    stream: StallBreaker<TcpStream>,
+    stream: StallBreaker<S>,
     address: SocketAddr,
-) -> hyper::Result<()> {
+) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let is_stalled = stream.is_waiting();
     let handshake = async {
         let _place = worker.handshakes.acquire().await;

@@ -78,6 +78,7 @@ where
     // A request may be on its way. It is answered, and told that it was the last one.
     notes.make_last();
     tokio::select! {
+        biased;
         outcome = &mut connection => return outcome,
         () = tokio::time::sleep(ending.idle_grace()) => {}
     }

@@ -4,6 +4,7 @@ use super::pool::{Connection, EndpointKey, Http1, Http2};
 use super::tls::OriginTls;
 use super::{HEAD_BYTES_MAX, HEADERS_MAX, Scheme};
 use crate::flight::FetchFailure;
+use crate::surroundings::Dial;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
@@ -41,6 +42,8 @@ pub(super) struct Dialer {
     pub(super) tls: OriginTls,
     pub(super) connect_timeout: Duration,
     pub(super) tls_timeout: Duration,
+    /// Instead of TCP and TLS.
+    pub(super) dial: Option<Dial>,
 }
 
 impl Dialer {
@@ -50,6 +53,16 @@ impl Dialer {
         key: &EndpointKey,
         upgradable: bool,
     ) -> Result<Connection, FetchFailure> {
+        if let Some(dial) = &self.dial {
+            return match timeout(self.connect_timeout, dial(&key.address, key.port)).await {
+                Err(_) => Err(FetchFailure::ConnectTimedOut),
+                Ok(Err(error)) => {
+                    debug!(origin = %key.address, %error, "an origin can't be reached");
+                    Err(FetchFailure::Unreachable)
+                }
+                Ok(Ok(stream)) => speak_http1(stream).await.map(Connection::Http1),
+            };
+        }
         let stream = self.open(&key.address, key.port).await?;
         let Some(server_name) = &key.server_name else {
             debug_assert_eq!(key.scheme, Scheme::Http);
