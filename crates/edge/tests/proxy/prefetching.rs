@@ -108,6 +108,8 @@ async fn a_task_that_is_asked_for_again_is_told_once_for_each_time_it_was_done()
     // Asked for again while it is under way: its one outcome answers both.
     order(&world.control, 0, 7, &[], &[at("/a")]);
     order(&world.control, 0, 8, &[], &[at("/a")]);
+    // Both have come once the edge acknowledges what was sent after them.
+    world.purge(url("/elsewhere"), Method::Delete).await;
     asked.reply("200 OK", MINUTE, b"one").await;
     assert_eq!(world.control.until_prefetched(2).await, [(7, None), (8, None)]);
     assert_eq!(world.origin.asked(), 1);
