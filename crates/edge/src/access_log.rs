@@ -8,7 +8,9 @@ mod format;
 
 use crate::clock::Clocks;
 use crate::counter::Counter;
+use crate::listen::{Fields, PlainRequest};
 use crate::outcome::Outcome;
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use parking_lot::Mutex;
 use std::fs::{File, OpenOptions};
@@ -84,6 +86,41 @@ impl Captured {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
+            host: field(header::HOST),
+            user_agent: field(header::USER_AGENT),
+            referer: field(header::REFERER),
+        }
+    }
+}
+
+impl Captured {
+    /// The same of a request that is known by its bytes. They are copied once: what they lie in is used for the next one.
+    pub(crate) fn of_plain(
+        head: &[u8],
+        request: PlainRequest<'_>,
+        client: SocketAddr,
+        is_encrypted: bool,
+        clocks: &Clocks,
+    ) -> Self {
+        let bytes = Bytes::copy_from_slice(head);
+        let part = |text: &[u8]| {
+            let from = (text.as_ptr() as usize).checked_sub(head.as_ptr() as usize);
+            from.map_or_else(Bytes::new, |from| bytes.slice(from..from + text.len()))
+        };
+        let field = |name: header::HeaderName| {
+            let mut fields = Fields::of(head);
+            let (_, value) =
+                fields.find(|(field, _)| field.eq_ignore_ascii_case(name.as_str().as_bytes()))?;
+            HeaderValue::from_maybe_shared(part(value)).ok()
+        };
+        Self {
+            at: (clocks.wall)(),
+            started: (clocks.boot)(),
+            client,
+            is_encrypted,
+            method: Method::GET,
+            uri: Uri::from_maybe_shared(part(request.target.as_bytes())).unwrap_or_default(),
+            version: Version::HTTP_11,
             host: field(header::HOST),
             user_agent: field(header::USER_AGENT),
             referer: field(header::REFERER),

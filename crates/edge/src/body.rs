@@ -158,13 +158,24 @@ impl Pieces {
         self.pieces.iter()
     }
 
+    /// The bytes from `position` on, piece by piece.
+    pub(crate) fn from(&self, position: u64) -> impl Iterator<Item = &[u8]> {
+        let first = usize::try_from(position / self.piece_bytes()).unwrap_or(usize::MAX);
+        let mut skipped = usize::try_from(position % self.piece_bytes()).unwrap_or(usize::MAX);
+        self.pieces.iter().skip(first).filter_map(move |piece| piece.get(std::mem::take(&mut skipped)..))
+    }
+
+    /// The size of every piece but the last (a single piece may have any).
+    fn piece_bytes(&self) -> u64 {
+        self.pieces.first().map_or(1, Bytes::len).max(1) as u64
+    }
+
     fn read(&self, position: u64, end: u64) -> Option<Bytes> {
         let end = end.min(self.length);
         if position >= end {
             return None;
         }
-        // Every piece but the last has the same size (a single piece may have any).
-        let size = self.pieces.first().map_or(1, Bytes::len).max(1) as u64;
+        let size = self.piece_bytes();
         let index = usize::try_from(position / size).ok()?;
         let piece = self.pieces.get(index)?;
         let start = index as u64 * size;

@@ -134,6 +134,22 @@ impl PackedHead {
         (headers, ValueRoom(room))
     }
 
+    /// The fields one after the other, those of one name together.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
+        let (fields, mut values) = self.packed.split_at(self.fields * FIELD_BYTES);
+        let mut unusual = self.unusual.iter();
+        fields.chunks_exact(FIELD_BYTES).filter_map(move |field| {
+            let length = u32::from_be_bytes([field[1], field[2], field[3], field[4]]) as usize;
+            let (value, rest) = values.split_at_checked(length)?;
+            values = rest;
+            let name = match USUAL.get(usize::from(field[0])) {
+                Some(name) => Some(name),
+                None => unusual.next(),
+            };
+            Some((name?, value))
+        })
+    }
+
     /// What it takes in memory, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let unusual = self.unusual.iter().map(|name| size_of::<HeaderName>() + name.as_str().len());
@@ -183,6 +199,10 @@ mod tests {
         headers.append(header::SET_COOKIE, HeaderValue::from_static("b=2"));
         assert_eq!(PackedHead::pack(&headers).unpack(), headers);
         assert_eq!(PackedHead::pack(&HeaderMap::new()).unpack(), HeaderMap::new());
+        let packed = PackedHead::pack(&headers);
+        let fields = packed.fields().map(|(name, value)| (name.clone(), value.to_vec()));
+        let expected = headers.iter().map(|(name, value)| (name.clone(), value.as_bytes().to_vec()));
+        assert!(fields.eq(expected));
         let (_, mut room) = PackedHead::pack(&headers).unpack_with_room();
         assert_eq!(
             (room.number(0), room.number(u64::MAX)),

@@ -8,6 +8,7 @@ mod certificates;
 mod clients;
 mod connection;
 mod embedded;
+mod fast_lane;
 mod frames;
 mod guard;
 mod hand_over;
@@ -47,6 +48,7 @@ use tracing::{debug, info, warn};
 pub use certificates::{CertificateError, CertificateFiles, TlsSettings};
 pub(crate) use connection::Handshake;
 pub use embedded::Embedded;
+pub(crate) use fast_lane::{Fields, PlainRequest};
 pub use proxy_protocol::{Network, NetworkError};
 
 /// How often an edge that takes over looks whether it can serve.

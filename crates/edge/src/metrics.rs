@@ -7,6 +7,7 @@
 use crate::counter::{NamedCounters, TIME_BOUNDS_SECS, Times};
 use crate::disk::Disk;
 use crate::outcome::OutcomeKind;
+use crate::proxy::Detour;
 use crate::state::State;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,6 +19,7 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub(crate) fn page(state: &State) -> String {
     let mut page = Page::default();
     answers(state, &mut page);
+    connections(state, &mut page);
     origins(state, &mut page);
     purges(state, &mut page);
     store(state, &mut page);
@@ -66,6 +68,21 @@ fn answers(state: &State, page: &mut Page) {
     );
     page.one(
         Kind::Counter,
+        "fast_hits_total",
+        "Hits over HTTP/1.1 that were answered from the request's bytes, without the library's server.",
+        counters.fast_hits.load(Relaxed),
+    );
+    page.head(
+        Kind::Counter,
+        "fast_detours_total",
+        "Requests over HTTP/1.1 that could have been, and were not, by why.",
+    );
+    for detour in Detour::ALL {
+        let label = format!("{{reason=\"{}\"}}", detour.name());
+        page.sample("fast_detours_total", &label, counters.detours(detour).load(Relaxed));
+    }
+    page.one(
+        Kind::Counter,
         "collapsed_total",
         "Answers that came with another request's fetch.",
         counters.collapsed.load(Relaxed),
@@ -88,6 +105,10 @@ fn answers(state: &State, page: &mut Page) {
         "Bytes of answers' bodies.",
         counters.bytes_sent.load(Relaxed),
     );
+}
+
+fn connections(state: &State, page: &mut Page) {
+    let counters = &state.counters;
     let (opened, closed) =
         (counters.connections_opened.load(Relaxed), counters.connections_closed.load(Relaxed));
     page.one(Kind::Counter, "connections_total", "Connections that clients opened.", opened);

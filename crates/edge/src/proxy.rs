@@ -4,8 +4,11 @@
 //! marks. Whoever can't be served by what this pass found looks again from the top, with a new reading.
 
 mod head_request;
+mod plain;
 mod stale;
 mod upgrade;
+
+pub(crate) use plain::{Detour, PlainHit};
 
 use crate::configuration::has_keys_of;
 use crate::fetch::{Base, Job, UNSHARED_FOR};

@@ -1,6 +1,7 @@
 //! What is noted of each request, from its arrival to the end of its answer: counts, and a line of the access log.
 
 use crate::access_log::{Captured, Entry};
+use crate::listen::PlainRequest;
 use crate::outcome::{Outcome, ToldBody};
 use crate::proxy::Peer;
 use crate::respond::{AnswerBody, AnswerError};
@@ -45,6 +46,21 @@ impl Recorder {
             log.map(|_| Box::new(Captured::of(request, self.client, self.is_encrypted, &self.state.clocks)));
         Record { recorder: Arc::clone(self), captured, answered: None, bytes: 0, is_whole: false }
     }
+
+    /// A request arrived that is answered at once.
+    pub(crate) fn begin_plain(
+        self: &Arc<Self>,
+        head: &[u8],
+        request: PlainRequest<'_>,
+        answered: (StatusCode, Outcome),
+    ) -> Record {
+        let state = &self.state;
+        let captured = state.access_log.as_ref().map(|_| {
+            Box::new(Captured::of_plain(head, request, self.client, self.is_encrypted, &state.clocks))
+        });
+        state.counters.answered(&answered.1);
+        Record { recorder: Arc::clone(self), captured, answered: Some(answered), bytes: 0, is_whole: false }
+    }
 }
 
 impl Drop for Recorder {
@@ -60,6 +76,16 @@ impl Record {
         self.recorder.state.counters.answered(&outcome);
         self.answered = Some((response.status(), outcome));
         response.map(|told| RecordedBody { body: told.body, record: self })
+    }
+
+    /// So much of the body is written.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// All of the answer is written.
+    pub(crate) fn end(mut self) {
+        self.is_whole = true;
     }
 }
 

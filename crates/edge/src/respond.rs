@@ -1,5 +1,9 @@
 //! Answers to clients: from an object, or of the edge's own.
 
+mod plain;
+
+pub(crate) use plain::write_plain_head;
+
 use crate::body::{ContentError, Reader};
 use crate::flight::{Arrival, ArrivalSource, FetchFailure, Sharing};
 use crate::head::ValueRoom;

@@ -98,6 +98,13 @@ pub(crate) struct Found {
     pub(crate) purged: Option<Option<PurgeSeq>>,
 }
 
+/// What memory has of a URL, whatever is asked for beside it.
+pub(crate) enum Unvaried {
+    Object(Arc<Object>),
+    Varies,
+    Nothing,
+}
+
 /// What became of an object that a 304, or the answer to a HEAD, was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -289,6 +296,18 @@ impl Shelf {
             Some(Entry::Object(_) | Entry::Varies(..)) | None => {}
         }
         found
+    }
+
+    /// What a request without any field would find in memory of a URL whose responses don't vary.
+    pub(crate) fn find_unvaried(&self, url_key: ObjectKey, url: &UrlKey) -> Unvaried {
+        match self.cache.get(&url_key) {
+            Some(Entry::Object(object)) if object.url == *url => {
+                self.was_asked_again(url_key, &object);
+                Unvaried::Object(object)
+            }
+            Some(Entry::Varies(..)) => Unvaried::Varies,
+            Some(Entry::Object(_) | Entry::Unshared(_)) | None => Unvaried::Nothing,
+        }
     }
 
     /// Puts what was read from disk into memory, unless something is there by now.

@@ -9,12 +9,13 @@ use crate::flight::{Flights, Reading};
 use crate::groups::GroupMarks;
 use crate::lease::Lease;
 use crate::outcome::{Outcome, OutcomeKind};
+use crate::proxy::Detour;
 use crate::routes::Zones;
 use crate::shelf::Shelf;
 use crate::surroundings::{NoRandomness, Randomness, Surroundings};
 use http::HeaderValue;
 use httpcache::{Policy, ViaName};
-use purge::{Ledger, ZoneClock};
+use purge::{Ledger, PurgeSeq, ZoneClock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, Semaphore};
@@ -100,6 +101,10 @@ pub struct Counters {
     pub connections_opened: Counter,
     /// Those among them that have ended.
     pub connections_closed: Counter,
+    /// Hits that were answered below the library's server.
+    pub fast_hits: Counter,
+    /// Requests that were not, by why, in the order of the reasons.
+    detours: [Counter; Detour::ALL.len()],
     /// Answers by how they came about, in the order of their kinds.
     answers: [Counter; OutcomeKind::ALL.len()],
     /// Requests that were forwarded, by the reason; refused or failed ones, by their name.
@@ -123,6 +128,16 @@ impl Counters {
         if !outcome.reason.is_empty() {
             self.reasons.count(outcome.reason);
         }
+    }
+
+    /// A request could not be answered below the library's server.
+    pub(crate) fn detoured(&self, detour: Detour) {
+        self.detours[detour as usize].add(1);
+    }
+
+    /// How many there were for this reason.
+    pub(crate) fn detours(&self, detour: Detour) -> &Counter {
+        &self.detours[detour as usize]
     }
 
     /// How many answers came about like this.
@@ -212,10 +227,25 @@ impl State {
         self.read_on(leased, clock, zone)
     }
 
+    /// The same for whoever fetches nothing and keeps no clock: whether the cache may be used, and `seen`. `None` once the
+    /// clock is retired.
+    pub(crate) fn read_only(&self, clock: &ZoneClock, zone: &Zone) -> Option<(bool, PurgeSeq)> {
+        let leased = self.lease.holds((self.clocks.boot)());
+        if clock.is_retired() {
+            return None;
+        }
+        Some(self.read_seen(leased, zone))
+    }
+
     fn read_on(&self, leased: bool, clock: Arc<ZoneClock>, zone: &Zone) -> Reading {
+        let (leased, seen) = self.read_seen(leased, zone);
+        Reading { leased, clock, seen }
+    }
+
+    fn read_seen(&self, leased: bool, zone: &Zone) -> (bool, PurgeSeq) {
         let seen = self.ledger.applied();
         let keyed = zone.caching.keys_seq <= seen.number();
-        Reading { leased: leased && keyed, clock, seen }
+        (leased && keyed, seen)
     }
 
     /// A number for one request (`EO-LOG-UUID`); also serves as a generation of variants.

@@ -70,6 +70,17 @@ enum Body {
     Chunked,
 }
 
+impl At {
+    /// Behind a head.
+    fn after(body: Body) -> Self {
+        match body {
+            Body::Nothing | Body::Counted(0) => Self::Head,
+            Body::Counted(left) => Self::Counted(left),
+            Body::Chunked => Self::Chunked(Chunks::default()),
+        }
+    }
+}
+
 impl Requests {
     /// A connection from its first byte on.
     pub fn new(limits: HeadLimits) -> Self {
@@ -84,6 +95,23 @@ impl Requests {
             *heads += u64::from(found.is_some());
             Ok(found)
         })
+    }
+
+    /// The same, but looks at one head only: at nothing that follows it, were it that request's body. To be asked between
+    /// two requests.
+    pub fn check_head(&mut self, bytes: &[u8]) -> Checked {
+        debug_assert!(self.is_at_head(), "no head begins here");
+        let read = self.head.request(bytes, &self.limits);
+        let (passed, refusal) = match read {
+            Ok(Some((length, body))) => {
+                self.heads += 1;
+                self.at = At::after(body);
+                (length, None)
+            }
+            Ok(None) => (0, None),
+            Err(refusal) => (0, Some(refusal)),
+        };
+        Checked { passed, refusal }
     }
 
     /// How many whole heads have passed.
@@ -113,11 +141,7 @@ fn follow(
         let read = match at {
             At::Head => head(rest).map(|found| {
                 let (length, body) = found?;
-                *at = match body {
-                    Body::Nothing | Body::Counted(0) => At::Head,
-                    Body::Counted(left) => At::Counted(left),
-                    Body::Chunked => At::Chunked(Chunks::default()),
-                };
+                *at = At::after(body);
                 Some(length)
             }),
             At::Counted(left) => {

@@ -2,10 +2,11 @@
 //!
 //! Bytes reach the parser only once [`Requests`] has passed them, a head only as a whole. What is refused reaches it as a
 //! request that no client can send, and that [`Notes`] explain, so that the refusal is answered in its turn, after the
-//! answers to what came before it. Nothing comes after it.
+//! answers to what came before it. Nothing comes after it. What the [`FastLane`] can answer does not reach the parser either.
 
+use super::fast_lane::FastLane;
 use http::{Method, StatusCode};
-use httpcache::{FramingRefusal, HeadLimits, Requests};
+use httpcache::{Checked, FramingRefusal, HeadLimits, Requests};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -136,16 +137,34 @@ pub(super) struct Guarded<S> {
     is_stalled: Arc<AtomicBool>,
     requests: Requests,
     notes: Arc<Notes>,
+    /// Where plain hits are answered, so that the parser never sees their requests.
+    lane: FastLane,
+    /// How many heads had passed, of requests whose answers are all written and flushed, when the last one was.
+    settled: u64,
     /// Bytes that the parser has not got yet, empty most of the time.
     held: Vec<u8>,
     /// How many of them it may have.
     cleared: usize,
+    /// Whether the rest of them has not been looked at.
+    is_unchecked: bool,
     /// How many bytes were read for nothing.
     lingered: usize,
     ending: Ending,
     patience: Patience,
     waits_for: Option<Wait>,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a look at bytes came to. What was neither answered nor passed is to be shown again, with more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looked {
+    /// How many bytes were requests that the lane has answered, or is answering.
+    answered: usize,
+    /// How many after them the parser may have.
+    passed: usize,
+    refusal: Option<FramingRefusal>,
+    /// Whether the rest waits for the lane's answer to be written, and was not looked at.
+    is_blocked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,14 +194,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         limits: HeadLimits,
         patience: Patience,
         notes: Arc<Notes>,
+        lane: FastLane,
     ) -> Self {
         Self {
             stream,
             is_stalled,
             requests: Requests::new(limits),
             notes,
+            lane,
+            settled: 0,
             held: Vec::new(),
             cleared: 0,
+            is_unchecked: false,
             lingered: 0,
             ending: Ending::No,
             patience,
@@ -201,16 +224,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         if new.is_empty() {
             return Poll::Ready(Ok(true));
         }
-        let checked = self.requests.check(new);
-        if checked.refusal.is_none() && checked.passed < new.len() {
-            self.held.extend_from_slice(&new[checked.passed..]);
+        let read = self.answer_or_pass(cx, new)?;
+        let passed = read.answered..read.answered + read.passed;
+        if read.refusal.is_none() && passed.end < new.len() {
+            self.held.extend_from_slice(&new[passed.end..]);
+            self.is_unchecked = read.is_blocked;
             self.waits_for = None;
         }
-        buffer.set_filled(before + checked.passed);
-        if let Some(refusal) = checked.refusal {
+        buffer.filled_mut()[before..].copy_within(passed, 0);
+        buffer.set_filled(before + read.passed);
+        if let Some(refusal) = read.refusal {
             self.refuse(refusal.into());
         }
-        Poll::Ready(Ok(checked.passed > 0))
+        Poll::Ready(Ok(read.passed > 0))
+    }
+
+    /// Looks at bytes: has the lane answer what it can, as long as it is open, and says what the parser may have of the rest.
+    fn answer_or_pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<Looked> {
+        let mut looked = Looked::default();
+        while looked.answered < bytes.len() && self.is_lane_open() {
+            let rest = &bytes[looked.answered..];
+            let Checked { passed, refusal } = self.requests.check_head(rest);
+            if passed == 0 {
+                return Ok(Looked { refusal, ..looked });
+            }
+            if !self.lane.begin(&rest[..passed], !self.requests.is_at_head()) {
+                looked.passed = passed;
+                break;
+            }
+            looked.answered += passed;
+            if self.poll_answer(cx)?.is_pending() {
+                return Ok(Looked { is_blocked: true, ..looked });
+            }
+        }
+        let checked = self.requests.check(&bytes[looked.answered + looked.passed..]);
+        Ok(Looked { passed: looked.passed + checked.passed, refusal: checked.refusal, ..looked })
+    }
+
+    /// Whether this is a place between two answers: whatever the parser got to see is answered, and all of it is with the
+    /// client. An answer that is to be the last is the server's, since it has to say so.
+    fn is_lane_open(&self) -> bool {
+        self.settled == self.requests.heads()
+            && self.requests.is_at_head()
+            && self.ending == Ending::No
+            && !self.notes.is_last()
+            && !self.notes.switched.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is left of an answer of the lane's.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lane.is_answering() {
+            ready!(self.lane.poll_answer(&mut self.stream, cx))?;
+            self.settled = self.requests.heads();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads more of what is held.
@@ -229,15 +296,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             return Poll::Ready(Ok(()));
         }
         self.held.extend_from_slice(buffer.filled());
-        let checked = self.requests.check(&self.held);
-        self.cleared = checked.passed;
-        if checked.passed > 0 {
+        Poll::Ready(self.check_held(cx))
+    }
+
+    /// Looks at what is held.
+    fn check_held(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut held = std::mem::take(&mut self.held);
+        let read = self.answer_or_pass(cx, &held)?;
+        held.drain(..read.answered);
+        // An idle connection keeps no buffer.
+        self.held = if held.is_empty() { Vec::new() } else { held };
+        self.cleared = read.passed;
+        self.is_unchecked = read.is_blocked;
+        if read.answered + read.passed > 0 {
             self.waits_for = None;
         }
-        if let Some(refusal) = checked.refusal {
+        if let Some(refusal) = read.refusal {
             self.refuse(refusal.into());
         }
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 
     /// What passed before stays; what follows is the refusal and the end.
@@ -347,9 +424,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
             }
         }
         loop {
+            ready!(this.poll_answer(cx))?;
             if this.cleared > 0 {
                 this.hand_out(buffer);
                 return Poll::Ready(Ok(()));
+            }
+            if std::mem::take(&mut this.is_unchecked) {
+                this.check_held(cx)?;
+                continue;
             }
             match this.ending {
                 Ending::No => {}
@@ -388,12 +470,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         self.stream.is_write_vectored()
     }
 
+    /// The server flushes when it holds nothing more: what is answered by then is with the client.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.settled = self.notes.answered.load(Ordering::Relaxed);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        ready!(this.poll_answer(cx))?;
         ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         let has_unread_body = !this.requests.is_at_head() && !this.notes.switched.load(Ordering::Relaxed);
         match this.ending {

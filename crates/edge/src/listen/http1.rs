@@ -1,6 +1,7 @@
 //! HTTP/1.1 with a client.
 
 use super::connection::Ending;
+use super::fast_lane::FastLane;
 use super::guard::{Guarded, Notes, Patience, Refused};
 use super::interim::WithInterim;
 use crate::interim::InterimQueue;
@@ -50,10 +51,12 @@ where
     };
     let patience = Patience { head: config.client_head_timeout, idle: config.client_idle_timeout };
     let notes = Arc::new(Notes::new());
-    let stream = Guarded::new(stream, is_stalled, limits, patience, Arc::clone(&notes));
+    let proxy = Arc::new(proxy);
+    let recorder = Recorder::new(&proxy.state, &proxy.peer);
+    let lane = FastLane::new(Arc::clone(&proxy), Arc::clone(&recorder), Arc::clone(&notes));
+    let stream = Guarded::new(stream, is_stalled, limits, patience, Arc::clone(&notes), lane);
     let interim = Arc::new(InterimQueue::default());
     let stream = WithInterim::new(stream, Arc::clone(&interim));
-    let recorder = Recorder::new(&proxy.state, &proxy.peer);
     let service = service_fn(|mut request: Request<Incoming>| {
         let notes = Arc::clone(&notes);
         request.extensions_mut().insert(Arc::clone(&interim));

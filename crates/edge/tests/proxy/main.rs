@@ -5,6 +5,7 @@
 mod caching;
 mod connections;
 mod disk;
+mod fast_lane;
 mod fencing;
 mod forwarding;
 mod framing;
