@@ -2,7 +2,8 @@
 //!
 //! A change that alters cache keys is an entry of the log too, in the same transaction: a `delete` of the zone that
 //! carries the version of the configuration it goes with. So edges change their keys at one place of the log, and no
-//! purge that was planned by the old keys comes after it, nor one by the new before.
+//! purge that was planned by the old keys comes after it, nor one by the new before. The same entry is written when a
+//! host could pass from one zone to another: an edge that still takes it for the old zone's would not see purges of the new.
 
 use crate::database::{Row, Session, commit};
 use crate::log::{self, parse_zone, to_column};
@@ -61,14 +62,40 @@ async fn write(
         let limit = CACHE_CONFIGS_BYTES_MAX;
         return Err(ConfigError::TooMany { what: "bytes of cache settings in all zones", limit });
     }
-    let mut keys = (old.keys_version, old.keys_seq);
-    if old.config.keys_differ(new) {
-        let config_version = read_version(&mut tx).await? + 1;
-        let scope = Scope::Keys { config_version };
-        let entry = Entry { zone: zone.clone(), scope, method: Method::Delete };
-        let before = log::append(&mut tx, &[(&entry, None)], now_ms).await?;
-        keys = (config_version, before.next().number());
-    }
+    let keys = if old.config.keys_differ(new) {
+        append_keys(&mut tx, zone, now_ms).await?
+    } else {
+        (old.keys_version, old.keys_seq)
+    };
+    keep(&mut tx, zone, document, keys).await?;
+    bump_version(&mut tx).await?;
+    Ok(commit(tx).await?)
+}
+
+/// Gives a zone new cache keys although its settings stay: a host may be another zone's from now on. As with settings, no
+/// edge applies what comes later before it has the configuration of this transaction, and what was stored under the old
+/// keys is found no more, also if the host comes back. The caller has yet to [`bump_version`], once.
+pub(crate) async fn renew_keys(tx: &mut Session, zone: &ZoneId, now_ms: i64) -> Result<(), ConfigError> {
+    let old = read(tx, zone).await?;
+    let document = old.config.to_document().map_err(|error| ConfigError::Caching(error.to_string()))?;
+    let keys = append_keys(tx, zone, now_ms).await?;
+    Ok(keep(tx, zone, document, keys).await?)
+}
+
+/// Appends the entry at which edges change a zone's keys, to go with the configuration that this transaction makes.
+/// Returns that version and the entry's seq.
+pub(crate) async fn append_keys(
+    tx: &mut Session,
+    zone: &ZoneId,
+    now_ms: i64,
+) -> Result<(u64, u64), StoreError> {
+    let config_version = read_version(tx).await? + 1;
+    let entry = Entry { zone: zone.clone(), scope: Scope::Keys { config_version }, method: Method::Delete };
+    let before = log::append(tx, &[(&entry, None)], now_ms).await?;
+    Ok((config_version, before.next().number()))
+}
+
+async fn keep(tx: &mut Session, zone: &ZoneId, document: String, keys: (u64, u64)) -> Result<(), StoreError> {
     tx.query(
         "INSERT INTO cache_configs (zone_id, document, keys_version, keys_seq) VALUES ($1, \
              $2, $3, $4) ON CONFLICT (zone_id) DO UPDATE SET document = excluded.document, \
@@ -80,8 +107,7 @@ async fn write(
     .bind(to_column(keys.1))
     .execute()
     .await?;
-    bump_version(&mut tx).await?;
-    Ok(commit(tx).await?)
+    Ok(())
 }
 
 async fn read(db: &mut Session, zone: &ZoneId) -> Result<ZoneCaching, StoreError> {

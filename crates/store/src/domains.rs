@@ -3,8 +3,8 @@
 use crate::database::{Row, Session, commit};
 use crate::log::{self, parse_host, parse_zone};
 use crate::snapshot::bump_version;
-use crate::zones::existing_zone;
-use crate::{ConfigError, Store, StoreError, to_json};
+use crate::zones::{existing_zone, other_zones};
+use crate::{ConfigError, Store, StoreError, caching, to_json};
 use purge::{Entry, Method, Scope};
 use zone::{HostName, OriginProtocol, ZoneId};
 
@@ -200,6 +200,11 @@ impl Store {
         }
         // What was cached for a host must not be found when it is made anew, perhaps for another origin.
         log::append(&mut tx, &log::without_job(&entries), now_ms).await?;
+        // It may be made anew in another zone whose name covers it.
+        let mut others = other_zones(&mut tx, zone).await?.into_iter();
+        if others.any(|(_, other)| names.iter().any(|name| name.is_within(&other))) {
+            caching::renew_keys(&mut tx, zone, now_ms).await?;
+        }
         bump_version(&mut tx).await?;
         Ok(commit(tx).await?)
     }

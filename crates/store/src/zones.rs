@@ -1,10 +1,9 @@
 //! Zones: creating, changing, pausing, deleting and listing them.
 
 use crate::database::{Row, Session, commit};
-use crate::log::{self, parse_host, parse_zone};
+use crate::log::{parse_host, parse_zone};
 use crate::snapshot::bump_version;
-use crate::{ConfigError, Store, StoreError, prefetch, random, to_json};
-use purge::{Entry, Method, Scope};
+use crate::{ConfigError, Store, StoreError, caching, prefetch, random, to_json};
 use zone::{HostName, ZoneId};
 
 /// How many zones there may be.
@@ -124,6 +123,7 @@ impl Store {
         .bind(now_ms)
         .execute()
         .await?;
+        renew_keys_around(&mut tx, &id, &zone.name, now_ms).await?;
         bump_version(&mut tx).await?;
         commit(tx).await?;
         Ok(id)
@@ -145,7 +145,7 @@ impl Store {
     pub async fn modify_zone(&self, id: &ZoneId, change: ZoneChange, now_ms: i64) -> Result<(), ConfigError> {
         let mut tx = self.write().await?;
         let zone = existing_zone(&mut tx, id).await?;
-        let name = change.name.unwrap_or(zone.name);
+        let name = change.name.unwrap_or_else(|| zone.name.clone());
         refuse_taken_name(&mut tx, &name, Some(id)).await?;
         let domains: Vec<String> =
             tx.query("SELECT name FROM domains WHERE zone_id = $1").bind(id.as_str()).scalars().await?;
@@ -166,6 +166,9 @@ impl Store {
         .bind(id.as_str())
         .execute()
         .await?;
+        if name != zone.name {
+            renew_keys_around(&mut tx, id, &name, now_ms).await?;
+        }
         bump_version(&mut tx).await?;
         Ok(commit(tx).await?)
     }
@@ -207,13 +210,38 @@ impl Store {
         .execute()
         .await?;
         prefetch::fail_of_zone(&mut tx, id, now_ms).await?;
-        // The same host may come back in another zone: nothing cached for this one may be found then.
-        let entry = Entry { zone: id.clone(), scope: Scope::All, method: Method::Delete };
-        log::append(&mut tx, &[(&entry, None)], now_ms).await?;
+        // The same host may come back in another zone: no edge may take it for this one's by then.
+        caching::append_keys(&mut tx, id, now_ms).await?;
         tx.query("DELETE FROM zones WHERE zone_id = $1").bind(id.as_str()).execute().await?;
         bump_version(&mut tx).await?;
         Ok(commit(tx).await?)
     }
+}
+
+/// A zone gets this name: hosts that were in zones around it or within it may become its own from now on, also such as were
+/// deleted there before.
+async fn renew_keys_around(
+    tx: &mut Session,
+    id: &ZoneId,
+    name: &HostName,
+    now_ms: i64,
+) -> Result<(), ConfigError> {
+    for (other, other_name) in other_zones(tx, id).await? {
+        if other_name.is_within(name) || name.is_within(&other_name) {
+            caching::renew_keys(tx, &other, now_ms).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ids and names of all zones but one.
+pub(crate) async fn other_zones(
+    db: &mut Session,
+    except: &ZoneId,
+) -> Result<Vec<(ZoneId, HostName)>, StoreError> {
+    let rows =
+        db.query("SELECT zone_id, name FROM zones WHERE zone_id <> $1").bind(except.as_str()).all().await?;
+    rows.iter().map(|row| Ok((parse_zone(row.get("zone_id")?)?, parse_host(row.get("name")?)?))).collect()
 }
 
 async fn refuse_taken_name(

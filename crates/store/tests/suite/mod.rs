@@ -40,6 +40,7 @@ macro_rules! on_every_database {
             what_is_deleted_leaves_the_caches_too,
             cache_settings_are_kept_and_keys_change_at_their_entry,
             cache_settings_of_all_zones_have_a_limit,
+            a_host_that_may_pass_to_another_zone_changes_keys,
             keys_are_kept_sealed_and_the_last_one_stays
         );
 
@@ -319,6 +320,49 @@ pub(crate) async fn cache_settings_are_kept_and_keys_change_at_their_entry(store
     assert_eq!(*store.cache_config(&other).await.unwrap(), CacheConfig::default());
     store.delete_zone(&zone, NOW_MS).await.unwrap();
     assert!(matches!(store.cache_config(&zone).await, Err(ConfigError::ZoneNotFound(_))));
+}
+
+/// An edge that takes the host for the old zone's must not have applied what was purged in the new one; and what the old
+/// zone stored of it is not found when it comes back.
+pub(crate) async fn a_host_that_may_pass_to_another_zone_changes_keys(store: &Store) {
+    let outer = zone_named(store, "a.test").await;
+    let elsewhere = zone_named(store, "b.test").await;
+    let name = host("www.in.a.test");
+    let newest = async || {
+        let range = store.entries_after(PurgeSeq::ZERO, 100).await.unwrap();
+        let changed = range.entries.into_iter().filter_map(|entry| match entry.entry.scope {
+            Scope::Keys { config_version } => Some((entry.entry.zone, config_version, entry.seq)),
+            _ => None,
+        });
+        let (changed, snapshot) = (changed.collect::<Vec<_>>(), store.config_snapshot().await.unwrap());
+        if let Some((zone, config_version, seq)) = changed.last() {
+            assert!(*config_version <= snapshot.version);
+            if let Some(zone) = snapshot.zones.iter().find(|known| known.id == *zone) {
+                let caching = &zone.caching;
+                assert_eq!((caching.keys_version, caching.keys_seq), (*config_version, seq.number()));
+            }
+        }
+        changed.into_iter().map(|(zone, ..)| zone).collect::<Vec<_>>()
+    };
+    // No other zone could have it: its own content goes, and the keys stay.
+    store.create_domain(domain(&outer, "www.in.a.test")).await.unwrap();
+    store.delete_domains(&outer, std::slice::from_ref(&name), NOW_MS).await.unwrap();
+    assert_eq!(newest().await, []);
+    // A zone within may have it from now on.
+    let inner = zone_named(store, "in.a.test").await;
+    assert_eq!(newest().await, std::slice::from_ref(&outer));
+    store.create_domain(domain(&inner, "www.in.a.test")).await.unwrap();
+    store.delete_domains(&inner, &[name], NOW_MS).await.unwrap();
+    assert_eq!(newest().await, [outer.clone(), inner.clone()]);
+    // What no other zone covers changes nothing there.
+    store.create_domain(domain(&outer, "www.a.test")).await.unwrap();
+    store.delete_domains(&outer, &[host("www.a.test")], NOW_MS).await.unwrap();
+    assert_eq!(newest().await.len(), 2);
+    let renamed = ZoneChange { name: Some(host("c.a.test")), alias: None, area: None };
+    store.modify_zone(&elsewhere, renamed, NOW_MS).await.unwrap();
+    assert_eq!(newest().await, [outer.clone(), inner.clone(), outer.clone()]);
+    store.delete_zone(&inner, NOW_MS).await.unwrap();
+    assert_eq!(newest().await.last(), Some(&inner));
 }
 
 /// All of them travel to edges in one message.
@@ -633,7 +677,8 @@ pub(crate) async fn what_is_deleted_leaves_the_caches_too(store: &Store) {
     store.delete_zone(&zone, NOW_MS + 9).await.unwrap();
     let entries = store.entries_after(job.last_seq, 10).await.unwrap().entries;
     let scopes: Vec<_> = entries.iter().map(|entry| entry.entry.scope.clone()).collect();
-    assert_eq!(scopes, [Scope::Host(host("img.a.test")), Scope::All]);
+    let config_version = store.config_version().await.unwrap();
+    assert_eq!(scopes, [Scope::Host(host("img.a.test")), Scope::Keys { config_version }]);
     assert!(entries.iter().all(|e| e.entry.method == Method::Delete && e.entry.zone == zone));
     // The job's own end does not make a success of tasks that the deletion overtook.
     store.complete_jobs(std::slice::from_ref(&job.job_id), TaskStatus::Success, NOW_MS + 10).await.unwrap();
