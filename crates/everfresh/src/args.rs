@@ -325,7 +325,7 @@ pub(crate) struct StoredArgs {
     /// The cache directory of one edge: DIR/NAME of its --disk DIR and --name
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
-    /// Only this URL, as it is in the cache key
+    /// Only this URL, as it is in the cache key; with or without its scheme, which is no part of that
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Print JSON, one object a line, the last one about the whole directory

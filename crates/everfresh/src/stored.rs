@@ -11,7 +11,9 @@ use std::io::Write;
 pub(crate) fn run(args: &StoredArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let wanted = match &args.url {
         Some(url) => {
-            let key = UrlTarget::parse(url).with_context(|| format!("--url {url}"))?.url;
+            // As the list prints it, or as a browser does.
+            let whole = if url.contains("://") { url.clone() } else { format!("http://{url}") };
+            let key = UrlTarget::parse(&whole).with_context(|| format!("--url {url}"))?.url;
             Some(format!("{}{}", key.host(), key.path_and_query()))
         }
         None => None,

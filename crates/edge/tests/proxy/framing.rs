@@ -49,6 +49,7 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_after_it_is_read(
         (format!("GET http://b.test/ HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), 400, "host-mismatch"),
         (format!("GET  / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), 400, "request-line"),
         (format!("get / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), 400, "method-form"),
+        (format!("GET /a<b HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), 400, "target-form"),
         (format!("GET / HTTP/1.2\r\nhost: {HOST}\r\n\r\n"), 505, "http-version"),
         (format!("\r\nGET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), 400, "empty-line"),
         (format!("POST / HTTP/1.0\r\nhost: {HOST}\r\n{chunked}\r\n0\r\n\r\n"), 400, "coding-in-http-1.0"),
@@ -86,6 +87,17 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_after_it_is_read(
     while let Some(asked) = world.origin.try_next() {
         assert!(!asked.head.contains("smuggled"), "{}", asked.head);
     }
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_utf8_is_refused_by_name() {
+    let world = World::start().await;
+    let mut client = Client::connect(world.edge.address()).await;
+    let head = [b"GET /b\xfccher HTTP/1.1\r\nhost: ", HOST.as_bytes(), b"\r\n\r\n"].concat();
+    client.send(&[&head[..], SMUGGLED.as_bytes()].concat()).await;
+    let answer = client.answer(false).await;
+    assert_eq!((answer.status, answer.field("cache-status")), (400, "e; detail=target-form".into()));
+    assert!(client.is_closed().await);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn comes_to_hit(edge: &Edge, path: &str) -> String {
 
 /// What `everfresh stored` finds of a URL in an edge's directory, as its text.
 fn stored(network: &Everfresh, directory: &str, path: &str) -> String {
-    network.done(&["stored", directory, "--url", &format!("http://{HOST}{path}")])
+    network.done(&["stored", directory, "--url", &format!("{HOST}{path}")])
 }
 
 #[test]

@@ -1,8 +1,26 @@
 //! Heads: the start line, the fields, and what they say of the body.
 
 use super::{Body, FramingRefusal, HeadLimits, METHOD_BYTES_MAX};
+use http::Uri;
 use memchr::memchr;
 use std::ops::Range;
+
+/// The bytes that are good anywhere in a target.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let ascii = byte as u8;
+        plain[byte] = ascii.is_ascii_alphanumeric()
+            || matches!(
+                ascii,
+                b'/' | b'-' | b'.' | b'_' | b'~' | b'%' | b'?' | b'&' | b'=' | b'+' | b',' | b';' | b'@'
+            )
+            || matches!(ascii, b'!' | b'$' | b'\'' | b'(' | b')' | b'*');
+        byte += 1;
+    }
+    plain
+};
 
 /// How far a head was read. All positions count from its first byte.
 #[derive(Debug, Default)]
@@ -96,6 +114,11 @@ impl Head {
             return Err(FramingRefusal::TargetTooLong);
         }
         if target.iter().any(|byte| matches!(byte, b'#' | b'\t')) {
+            return Err(FramingRefusal::TargetForm);
+        }
+        // Whoever reads the request next must take it for a URL, too: not every byte is one's, and what is above ASCII
+        // has to be UTF-8. Those of nearly all requests are known to be good without a closer look.
+        if !target.iter().all(|byte| PLAIN[usize::from(*byte)]) && Uri::try_from(target).is_err() {
             return Err(FramingRefusal::TargetForm);
         }
         match target {

@@ -32,7 +32,7 @@ pub enum FramingRefusal {
     RequestLine,
     /// The target has none of the four forms.
     #[error(
-        "the request target is neither a path that begins with \"/\", nor an http or https URL, and \"*\" is for OPTIONS only; no fragment, no user information"
+        "the request target is neither a path that begins with \"/\", nor an http or https URL, and \"*\" is for OPTIONS only; no fragment, no user information, no character that URLs can't have, nothing that is not UTF-8"
     )]
     TargetForm,
     /// The target is too long.

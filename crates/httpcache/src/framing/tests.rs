@@ -42,6 +42,30 @@ fn what_every_parser_reads_the_same_passes() {
     }
 }
 
+#[test]
+fn a_target_is_what_whoever_reads_it_next_takes_for_a_url() {
+    let check = |target: &[u8], refusal: Option<No>| {
+        let bytes = [b"GET ", target, b" HTTP/1.1\r\nhost: a\r\n\r\n"].concat();
+        assert_eq!(Requests::new(LIMITS).check(&bytes).refusal, refusal, "{}", target.escape_ascii());
+    };
+    for byte in 0x21..=0xff {
+        for target in [vec![b'/', byte], vec![b'/', b'?', byte], vec![b'/', b'a', byte, b'b']] {
+            let expected = match byte {
+                0x7f => Some(No::Control),
+                b'#' => Some(No::TargetForm),
+                _ if http::Uri::try_from(&target[..]).is_err() => Some(No::TargetForm),
+                _ => None,
+            };
+            check(&target, expected);
+        }
+    }
+    check("/bücher?ü".as_bytes(), None);
+    check(b"/b\xfccher", Some(No::TargetForm));
+    check(b"/?\xff", Some(No::TargetForm));
+    check(b"/\xc3", Some(No::TargetForm));
+    check(b"http://a/\xff", Some(No::TargetForm));
+}
+
 /// Start lines, without their ends.
 const START_LINES: &[(&str, No)] = &[
     ("\r\nGET / HTTP/1.1", No::EmptyLine),
@@ -70,6 +94,9 @@ const START_LINES: &[(&str, No)] = &[
     ("PRI * HTTP/2.0", No::Version),
     ("GET /a\tb HTTP/1.1", No::TargetForm),
     ("GET /a#b HTTP/1.1", No::TargetForm),
+    ("GET /a<b> HTTP/1.1", No::TargetForm),
+    ("GET /a`b HTTP/1.1", No::TargetForm),
+    ("GET /?<b> HTTP/1.1", No::TargetForm),
     ("GET * HTTP/1.1", No::TargetForm),
     ("GET a HTTP/1.1", No::TargetForm),
     ("GET a:80 HTTP/1.1", No::TargetForm),
