@@ -1,12 +1,13 @@
 //! The control plane's side of the purge protocol: members, leases, the log's tail, and when a task is done.
 //!
-//! Five loops, each woken by a signal and by a timer, each reading the state and moving it on, so that the path after
+//! Loops, each woken by a signal and by a timer, each reading the state and moving it on, so that the path after
 //! a crash is the everyday path:
 //!
 //! - [`publish`] reads the log's tail and the configuration, for the links to hand on;
 //! - [`grant`] answers pings with what it read from the database after they arrived;
 //! - [`fold`] completes jobs, marks silent members leaving and removes those whose lease has run out;
 //! - [`prefetch`] loads prefetches for the links to hand on, and completes them;
+//! - [`instances`] tells other control planes of the same database what this one hears, and hears of them;
 //! - [`link`], one for each edge, speaks with it.
 //!
 //! Clocks: waits are counted on the boot clock of this process, from readings made after the database was read. What
@@ -14,6 +15,7 @@
 
 mod fold;
 mod grant;
+mod instances;
 mod link;
 mod prefetch;
 mod publish;
@@ -82,6 +84,7 @@ struct Shared {
     tail: publish::Tail,
     prefetches: prefetch::Board,
     heard: Mutex<HashMap<MemberId, Heard>>,
+    instances: instances::Instances,
     pings: mpsc::Sender<grant::PendingPing>,
     /// How many links there are.
     links: watch::Sender<usize>,
@@ -89,11 +92,13 @@ struct Shared {
     running: watch::Sender<usize>,
 }
 
-/// What this process heard of a member.
+/// What this process heard of a member, from itself or from the instance that it is linked to.
 #[derive(Clone, Copy)]
 struct Heard {
     /// When last, on the boot clock.
     at: Duration,
+    /// The last beat that another instance told.
+    beat: Option<i64>,
     /// What it acknowledged, of which log.
     acknowledged: Option<(Epoch, PurgeSeq)>,
 }
@@ -111,6 +116,7 @@ impl Network {
             tail: publish::Tail::default(),
             prefetches: prefetch::Board::default(),
             heard: Mutex::default(),
+            instances: instances::Instances::default(),
             pings,
             links: watch::Sender::new(0),
             running: watch::Sender::new(0),
@@ -119,6 +125,8 @@ impl Network {
         spawn(&shared, shutdown.clone(), grant::run(Arc::clone(&shared), pending));
         spawn(&shared, shutdown.clone(), fold::run(Arc::clone(&shared)));
         spawn(&shared, shutdown.clone(), prefetch::run(Arc::clone(&shared)));
+        spawn(&shared, shutdown.clone(), instances::tell(Arc::clone(&shared)));
+        spawn(&shared, shutdown.clone(), instances::listen(Arc::clone(&shared)));
         spawn(&shared, shutdown.clone(), take_links(Arc::clone(&shared), links, shutdown));
         Self { shared, accept }
     }
@@ -163,7 +171,8 @@ impl Network {
 
     /// Every edge process that holds or may hold a lease.
     pub async fn edges(&self) -> Result<Vec<EdgeProgress>, StoreError> {
-        let basis = self.shared.store.grant_basis().await?;
+        let basis = self.shared.store.basis().await?;
+        instances::hear(&self.shared).await?;
         let heard = self.shared.heard.lock();
         let edge = |member: store::Member| {
             let id = member.id;
@@ -187,6 +196,21 @@ fn acknowledged(heard: &HashMap<MemberId, Heard>, member: MemberId, epoch: Epoch
     }
 }
 
+impl Heard {
+    fn at(at: Duration) -> Self {
+        Self { at, beat: None, acknowledged: None }
+    }
+
+    fn note(&mut self, at: Duration, position: Option<(Epoch, PurgeSeq)>) {
+        self.at = at;
+        self.acknowledged = match (self.acknowledged, position) {
+            (Some((old, before)), Some((new, after))) if old == new => Some((new, before.max(after))),
+            (_, Some(position)) => Some(position),
+            (kept, None) => kept,
+        };
+    }
+}
+
 impl Shared {
     fn wake(&self) {
         self.wake.send_modify(|count| *count = count.wrapping_add(1));
@@ -195,14 +219,14 @@ impl Shared {
     /// Notes a sign of life. An acknowledgement only ever grows within its log.
     fn hear(&self, member: MemberId, position: Option<(Epoch, PurgeSeq)>) {
         let at = (self.settings.boot_clock)();
-        let mut all = self.heard.lock();
-        let heard = all.entry(member).or_insert(Heard { at, acknowledged: None });
-        heard.at = at;
-        heard.acknowledged = match (heard.acknowledged, position) {
-            (Some((old, before)), Some((new, after))) if old == new => Some((new, before.max(after))),
-            (_, Some(position)) => Some(position),
-            (kept, None) => kept,
+        let is_news = {
+            let mut all = self.heard.lock();
+            let heard = all.entry(member).or_insert(Heard::at(at));
+            let before = heard.acknowledged;
+            heard.note(at, position);
+            heard.acknowledged != before
         };
+        self.instances.note(member, is_news);
     }
 
     /// `L` and the drift on top: after so long on this clock a lease has run out on every clock.

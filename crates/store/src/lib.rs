@@ -27,13 +27,13 @@ pub use error::{ConfigError, StoreError};
 pub use heard::{Changes, Told};
 pub use jobs::{FORGET_JOBS_MAX, Job, PendingJob, TargetFilter, TaskPage, TaskQuery, TaskRow};
 pub use keys::{KEYS_MAX, KeyError, KeyInfo, SecretKey, StoredKey};
-pub use log::{GrantBasis, LogHead, LogRange};
+pub use log::{GrantBasis, LogHead, LogRange, TRIM_ENTRIES_MAX};
 pub use master_key::{MASTER_KEY_BYTES, MasterKey, MasterKeyError};
 pub use members::{Joined, MEMBERS_MAX, Member, MemberState, MemberTerms};
 pub use open::{OpenError, Place, PostgresPlace, Store, StoreOptions};
 pub use prefetch::{
     FORGET_PREFETCHES_MAX, PendingPrefetch, PrefetchJob, PrefetchOutcome, PrefetchPage, PrefetchQuery,
-    PrefetchRecording, PrefetchRow,
+    PrefetchRecording, PrefetchRow, PrefetchTold,
 };
 pub use quota::{QUOTA_DAY_OFFSET_SECS, QuotaKind, QuotaLimits, QuotaLine};
 pub use record::{RecordError, Recorded, Recording};

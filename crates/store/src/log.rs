@@ -7,6 +7,9 @@ use purge::{CacheTag, Entry, Epoch, JobId, LogEntry, Method, PurgeSeq, Scope, Ur
 use std::borrow::Cow;
 use zone::{HostName, Scheme, ZoneId};
 
+/// Entries that one call of [`Store::trim_log`] removes at most, so that no writer waits long.
+pub const TRIM_ENTRIES_MAX: u64 = 20_000;
+
 const ENTRY_COLUMNS: [(&str, Column); 8] = [
     ("seq", Column::Int),
     ("zone_id", Column::Text),
@@ -132,8 +135,8 @@ impl Store {
         }
     }
 
-    /// Forgets entries below `keep_from`, except those at or after the first one of a job still processing. Returns
-    /// the first entry that is still there.
+    /// Forgets entries below `keep_from`, except those at or after the first one of a job still processing; at most
+    /// [`TRIM_ENTRIES_MAX`] a call. Returns the first entry that is still there.
     pub async fn trim_log(&self, keep_from: PurgeSeq) -> Result<PurgeSeq, StoreError> {
         let mut tx = self.write().await?;
         let head = read_head(&mut tx).await?;
@@ -141,6 +144,7 @@ impl Store {
             tx.query("SELECT min(first_seq) FROM jobs WHERE status = 'processing'").scalar().await?;
         let keep_from = keep_from
             .min(head.head.next())
+            .min(PurgeSeq::new(head.first_retained.number().saturating_add(TRIM_ENTRIES_MAX)))
             .min(pending.map_or(PurgeSeq::new(u64::MAX), seq_of_column))
             .max(head.first_retained);
         tx.query("DELETE FROM entries WHERE seq < $1").bind(to_column(keep_from.number())).execute().await?;

@@ -9,7 +9,8 @@ use crate::log::{parse_zone, read_head, seq_of_column, to_column};
 use crate::quota::{self, Accounts, QuotaKind, quota_day};
 use crate::record::{RecordError, charge_zones, unused_ids};
 use crate::{Store, StoreError, TargetFilter, snapshot, to_json};
-use purge::{Epoch, JobId, PrefetchMode, PrefetchTask, PurgeSeq, TaskStatus};
+use purge::{Epoch, JobId, MemberId, PrefetchMode, PrefetchTask, PurgeSeq, TaskStatus};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -70,6 +71,17 @@ pub struct PrefetchOutcome {
     pub status: TaskStatus,
     /// Why it failed (API field `FailMessage`).
     pub fail_message: Option<String>,
+}
+
+/// What an edge told of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefetchTold {
+    /// Which task.
+    pub task_id: u64,
+    /// Which edge process.
+    pub member: MemberId,
+    /// Why it is not in its cache; `None` if it is.
+    pub failure: Option<String>,
 }
 
 /// Which tasks to describe: those that fit every part that is given.
@@ -199,6 +211,64 @@ impl Store {
         Ok(pending)
     }
 
+    /// Which of the tasks numbered `range` are still processing, in order.
+    pub async fn still_pending_prefetches(&self, range: RangeInclusive<u64>) -> Result<Vec<u64>, StoreError> {
+        let mut db = self.glance().await?;
+        let ids: Vec<i64> = db
+            .query(
+                "SELECT task_id FROM prefetch_tasks \
+                 WHERE status = 'processing' AND task_id >= $1 AND task_id <= $2 ORDER BY task_id",
+            )
+            .bind(to_column(*range.start()))
+            .bind(to_column(*range.end()))
+            .scalars()
+            .await?;
+        Ok(ids.into_iter().map(i64::cast_unsigned).collect())
+    }
+
+    /// Tells the other instances what edges told this one. Does nothing where there are no others.
+    pub async fn tell_prefetched(&self, told: &[PrefetchTold]) -> Result<(), StoreError> {
+        if !self.is_shared() || told.is_empty() {
+            return Ok(());
+        }
+        // Alone, so that rows are numbered in the order in which others come to see them.
+        let mut tx = self.write().await?;
+        let columns = [("task_id", Column::Int), ("member_id", Column::Text), ("failure", Column::Text)];
+        let row = |told: &PrefetchTold| -> Vec<Value<'_>> {
+            let failure = told.failure.clone().map(Cow::Owned);
+            vec![to_column(told.task_id).into(), told.member.to_string().into(), failure.into()]
+        };
+        tx.insert("prefetch_told", &columns, &told.iter().map(row).collect::<Vec<_>>()).await?;
+        commit(tx).await
+    }
+
+    /// What instances told of tasks that are still processing, after the `after`th, and the last one's number.
+    pub async fn prefetched_elsewhere(&self, after: i64) -> Result<(Vec<PrefetchTold>, i64), StoreError> {
+        if !self.is_shared() {
+            return Ok((Vec::new(), after));
+        }
+        let rows = self
+            .glance()
+            .await?
+            .query(
+                "SELECT told_no, task_id, member_id, failure FROM prefetch_told \
+                 WHERE told_no > $1 ORDER BY told_no",
+            )
+            .bind(after)
+            .all()
+            .await?;
+        let last = rows.last().map_or(Ok(after), |row| row.get("told_no"))?;
+        let told = rows.iter().map(|row| {
+            let member: &str = row.get("member_id")?;
+            Ok(PrefetchTold {
+                task_id: row.get::<i64, _>("task_id")?.cast_unsigned(),
+                member: MemberId::parse(member).map_err(|_| StoreError::corrupt("member id", member))?,
+                failure: row.get("failure")?,
+            })
+        });
+        Ok((told.collect::<Result<_, StoreError>>()?, last))
+    }
+
     /// Gives tasks that are still processing their final status; others are left alone.
     pub async fn complete_prefetches(
         &self,
@@ -221,6 +291,12 @@ impl Store {
             .bind(to_column(outcome.task_id))
             .execute()
             .await?;
+            if tx.is_shared() {
+                tx.query("DELETE FROM prefetch_told WHERE task_id = $1")
+                    .bind(to_column(outcome.task_id))
+                    .execute()
+                    .await?;
+            }
         }
         commit(tx).await
     }

@@ -1,9 +1,10 @@
 //! When a task is done, and which members there are.
 //!
 //! A job is done as soon as every member, read after the job's commit, has acknowledged its last entry, and at the
-//! latest a lease and its drift after this process saw the commit: by then every lease from before it has run out.
+//! latest a lease and its drift after this process saw the commit: by then every lease from before it has run out. Of
+//! several instances each does so by itself; who comes second changes nothing.
 
-use super::{Shared, acknowledged};
+use super::{Heard, Shared, acknowledged, instances};
 use purge::{JobId, MemberAck, MemberId, TaskStatus};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -53,9 +54,15 @@ async fn turn(shared: &Shared, counted: &mut Counted) -> Result<Duration, StoreE
     // After the commits were seen: these readings are the `a` of the protocol.
     let now = (shared.settings.boot_clock)();
     let of_pending: HashSet<&JobId> = pending.iter().map(|job| &job.job_id).collect();
+    let known = counted.seen.len();
     counted.seen.retain(|job, _| of_pending.contains(job));
+    if counted.seen.len() < known {
+        // Perhaps by another instance.
+        shared.completed.send_modify(|count| *count = count.wrapping_add(1));
+    }
     // After the commits too: a member that could have been granted without these entries has its row by now.
-    let basis = shared.store.grant_basis().await?;
+    let basis = shared.store.basis().await?;
+    instances::hear(shared).await?;
     let mut wait = shared.settings.lease / 4;
     let mut done: HashMap<TaskStatus, Vec<JobId>> = HashMap::new();
     {
@@ -105,7 +112,7 @@ async fn members(
             let id = member.id;
             match member.state {
                 MemberState::Active => {
-                    let last = heard.entry(id).or_insert(super::Heard { at: now, acknowledged: None }).at;
+                    let last = heard.entry(id).or_insert(Heard::at(now)).at;
                     if now > last + shared.settings.lease * 2 {
                         silent.push(member.id);
                     }
@@ -142,6 +149,13 @@ async fn forget(shared: &Shared, counted: &mut Counted, now: Duration) -> Result
     // In steps, between which others write.
     while shared.store.forget_jobs(before(JOBS_KEPT)).await? == u64::from(FORGET_JOBS_MAX) {}
     let keep_from = shared.store.first_seq_since(before(ENTRIES_KEPT)).await?;
-    shared.store.trim_log(keep_from).await?;
+    let mut first = None;
+    loop {
+        let now_first = Some(shared.store.trim_log(keep_from).await?);
+        if now_first == first {
+            break;
+        }
+        first = now_first;
+    }
     shared.store.forget_quota_use(now_ms).await
 }

@@ -2,10 +2,13 @@
 //!
 //! The order is the protocol's: the pings that have arrived are taken, **then** the log's head, the epoch and the
 //! member rows are read, one fresh read for all of them, and only members are granted.
+//!
+//! An edge that is ahead of the log shows that the log lost commits: from then on nobody is granted, until the epoch is
+//! another.
 
 use super::Shared;
 use feed::{Grant, Ping, ToEdge};
-use purge::{Epoch, MemberId};
+use purge::{Epoch, MemberId, PurgeSeq};
 use std::sync::Arc;
 use store::{GrantBasis, MemberState};
 use tokio::sync::mpsc;
@@ -34,14 +37,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut pending: mpsc::Receiver<Pending
                 continue;
             }
         };
-        if let Some(ahead) = pings.iter().find(|pending| is_ahead(&pending.ping, &basis)) {
-            if stopped != Some(basis.epoch) {
-                error!(
-                    member = %ahead.member, applied = %ahead.ping.applied, head = %basis.head,
-                    "an edge has applied entries that the log lacks: no leases until the log's epoch is renewed"
-                );
-            }
-            stopped = Some(basis.epoch);
+        if let Some(lost) = lost(&pings, &basis) {
+            stop(&shared, lost, &basis, &mut stopped).await;
         }
         let may_grant = stopped != Some(basis.epoch);
         for pending in pings.drain(..).filter(|_| may_grant) {
@@ -54,9 +51,31 @@ pub(super) async fn run(shared: Arc<Shared>, mut pending: mpsc::Receiver<Pending
     }
 }
 
-/// Whether the log has lost what this edge has applied.
-fn is_ahead(ping: &Ping, basis: &GrantBasis) -> bool {
-    ping.epoch == Some(basis.epoch) && ping.applied > basis.head
+/// How far edges have applied entries that the log lacks, if any has.
+fn lost(pings: &[PendingPing], basis: &GrantBasis) -> Option<PurgeSeq> {
+    let ahead = |ping: &Ping| ping.epoch == Some(basis.epoch) && ping.applied > basis.head;
+    let ahead = pings.iter().map(|pending| &pending.ping).filter(|ping| ahead(ping));
+    ahead.map(|ping| ping.applied).max().max(basis.lost)
+}
+
+/// Lets no instance grant in this epoch any more: here at once, elsewhere and after a restart by a note in the database.
+async fn stop(shared: &Shared, lost: PurgeSeq, basis: &GrantBasis, stopped: &mut Option<Epoch>) {
+    if *stopped != Some(basis.epoch) {
+        error!(
+            applied = %lost, head = %basis.head,
+            "an edge has applied entries that the log lacks, which was restored from a copy: no leases until \
+             \"everfresh control new-epoch\" was run"
+        );
+    }
+    *stopped = Some(basis.epoch);
+    if basis.lost != Some(lost)
+        && let Err(error) = shared.store.note_lost(basis.epoch, lost).await
+    {
+        error!(
+            error = &error as &dyn std::error::Error,
+            "other control planes were not told to grant no leases"
+        );
+    }
 }
 
 fn answer(shared: &Shared, basis: &GrantBasis, pending: &PendingPing) -> ToEdge {

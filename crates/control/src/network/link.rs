@@ -37,7 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
     }
     info!(%member, edge = edge_name, %applied, "edge joined");
     let known = shared.tail.head.borrow().filter(|(of, _)| Some(*of) == epoch).map(|_| applied);
-    let prefetch = Handing::new(&shared, member, has_parent);
+    let prefetch = Handing::new(&shared, member);
     let Err(LinkBroken) = speak(&shared, &mut link, member, known, prefetch).await else { return };
     debug!(%member, edge = edge_name, "edge's link ended");
 }

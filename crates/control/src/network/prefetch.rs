@@ -3,6 +3,8 @@
 //! The board holds the tasks that are processing, as the database has them, with what each edge has told. Links hand
 //! tasks on from it; a task is done once every edge that it asks has told, and at the latest after [`TASK_TIME_MAX`].
 //! What edges told is not durable: after a restart they are asked again, and find what they fetched in their caches.
+//! Several instances have boards of their own with the same tasks, each asks the edges that are linked to it, and they
+//! tell each other what they were told.
 
 use super::Shared;
 use feed::{ControlLink, LinkBroken, PREFETCHES_PER_MESSAGE_MAX, Prefetch, Prefetched, ToEdge};
@@ -11,7 +13,7 @@ use purge::{MemberId, PrefetchMode, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{FORGET_PREFETCHES_MAX, MemberState, PendingPrefetch, PrefetchOutcome, StoreError};
+use store::{FORGET_PREFETCHES_MAX, MemberState, PendingPrefetch, PrefetchOutcome, PrefetchTold, StoreError};
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -30,6 +32,9 @@ const JOBS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How often everything is looked at, and the database for more.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long what edges tell is gathered where other instances are told of it.
+const TURN_PAUSE: Duration = Duration::from_millis(20);
+
 /// The longest `FailMessage`, in characters.
 const FAIL_MESSAGE_CHARS_MAX: usize = 512;
 
@@ -47,10 +52,10 @@ struct Open {
     tasks: BTreeMap<u64, OpenTask>,
     /// Tasks of which an edge has told since they were last looked at.
     told: BTreeSet<u64>,
-    /// The active members, and whether each asks a parent; `None` until its link says.
-    members: BTreeMap<MemberId, (String, Option<bool>)>,
-    /// What links said of members that the database may not show yet.
-    has_parent: HashMap<MemberId, bool>,
+    /// What this process was told and other instances were not yet.
+    untold: Vec<PrefetchTold>,
+    /// The active members, and whether each asks a parent.
+    members: BTreeMap<MemberId, (String, bool)>,
     /// Counts up when the members changed: a task may ask others then.
     generation: u64,
 }
@@ -76,8 +81,9 @@ impl Board {
         let mut open = self.open.lock();
         for Prefetched { task, failure } in outcomes {
             if let Some(there) = open.tasks.get_mut(&task) {
-                there.told.insert(member, failure);
+                there.told.insert(member, failure.clone());
                 open.told.insert(task);
+                open.untold.push(PrefetchTold { task_id: task, member, failure });
             }
         }
         drop(open);
@@ -88,7 +94,7 @@ impl Board {
 impl Open {
     /// Whether a task of this mode asks this member: the default asks those without a parent, or all if none is.
     fn asks(&self, mode: PrefetchMode, member: MemberId) -> bool {
-        let has_parent = |(_, has_parent): &(String, Option<bool>)| *has_parent == Some(true);
+        let has_parent = |(_, has_parent): &(String, bool)| *has_parent;
         let Some(asked) = self.members.get(&member) else { return false };
         match mode {
             PrefetchMode::Edge => true,
@@ -144,7 +150,7 @@ fn bump(count: &watch::Sender<u64>) {
 /// Loads, decides and records for as long as the control plane runs.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut woken = shared.prefetches.woken.subscribe();
-    let mut loaded_to = 0;
+    let mut read = Read::default();
     let mut looked_at = Duration::ZERO;
     loop {
         woken.mark_unchanged();
@@ -153,34 +159,78 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if is_due {
             looked_at = now;
         }
-        if let Err(error) = turn(&shared, &mut loaded_to, is_due).await {
+        if let Err(error) = turn(&shared, &mut read, is_due).await {
             error!(error = &error as &dyn std::error::Error, "prefetches were not looked at");
+        }
+        if shared.store.is_shared() {
+            tokio::time::sleep(TURN_PAUSE).await;
         }
         let _ = tokio::time::timeout(LOOK_INTERVAL, woken.changed()).await;
     }
 }
 
+/// How far the database was read.
+#[derive(Default)]
+struct Read {
+    /// The number of the last task on the board.
+    tasks: u64,
+    /// The number of what was last told elsewhere.
+    told: i64,
+}
+
+/// Tells other instances what edges told here.
+async fn tell(shared: &Shared) -> Result<(), StoreError> {
+    let untold = std::mem::take(&mut shared.prefetches.open.lock().untold);
+    let told = shared.store.tell_prefetched(&untold).await;
+    if told.is_err() {
+        shared.prefetches.open.lock().untold.splice(0..0, untold);
+    }
+    told
+}
+
+/// Takes off the board what another instance completed, or the deletion of a zone.
+async fn drop_completed(shared: &Shared) -> Result<(), StoreError> {
+    let range = {
+        let open = shared.prefetches.open.lock();
+        let (Some((&first, _)), Some((&last, _))) =
+            (open.tasks.first_key_value(), open.tasks.last_key_value())
+        else {
+            return Ok(());
+        };
+        first..=last
+    };
+    let pending = shared.store.still_pending_prefetches(range).await?;
+    shared.prefetches.open.lock().tasks.retain(|task, _| pending.binary_search(task).is_ok());
+    Ok(())
+}
+
 /// One turn. `whole` looks at every task, not only at those of which edges told.
-async fn turn(shared: &Shared, loaded_to: &mut u64, whole: bool) -> Result<(), StoreError> {
+async fn turn(shared: &Shared, read: &mut Read, whole: bool) -> Result<(), StoreError> {
     let board = &shared.prefetches;
+    tell(shared).await?;
+    if whole {
+        drop_completed(shared).await?;
+    }
     let room = BOARD_TASKS_MAX.saturating_sub(board.open.lock().tasks.len());
-    let loaded = shared.store.pending_prefetches(*loaded_to, room).await?;
+    let loaded = shared.store.pending_prefetches(read.tasks, room).await?;
     let has_more = !loaded.is_empty();
-    *loaded_to = loaded.last().map_or(*loaded_to, |task| task.task_id);
+    read.tasks = loaded.last().map_or(read.tasks, |task| task.task_id);
     if whole {
         forget(shared).await?;
     }
     if !has_more && board.open.lock().tasks.is_empty() {
         return Ok(());
     }
-    let members = shared.store.grant_basis().await?.members;
+    let members = shared.store.members().await?;
+    // Of tasks that came onto the board just now all of it.
+    let (elsewhere, told) = shared.store.prefetched_elsewhere(if has_more { 0 } else { read.told }).await?;
+    read.told = told;
     let now_ms = shared.now_ms();
     let (outcomes, members_changed) = {
         let mut open = board.open.lock();
         let active = members.into_iter().filter(|member| member.state == MemberState::Active);
-        let members: BTreeMap<_, _> = active
-            .map(|member| (member.id, (member.edge_name, open.has_parent.get(&member.id).copied())))
-            .collect();
+        let members: BTreeMap<_, _> =
+            active.map(|member| (member.id, (member.edge_name, member.terms.has_parent))).collect();
         let members_changed = open.members != members;
         open.members = members;
         if members_changed {
@@ -189,6 +239,12 @@ async fn turn(shared: &Shared, loaded_to: &mut u64, whole: bool) -> Result<(), S
         // Not before the members are known: links ask whom a task asks.
         let open_task = |task: PendingPrefetch| (task.task_id, OpenTask { task, told: HashMap::new() });
         open.tasks.extend(loaded.into_iter().map(open_task));
+        for PrefetchTold { task_id, member, failure } in elsewhere {
+            if let Some(there) = open.tasks.get_mut(&task_id) {
+                there.told.insert(member, failure);
+                open.told.insert(task_id);
+            }
+        }
         let told = std::mem::take(&mut open.told);
         let looked_at: Vec<u64> = if whole || members_changed {
             open.tasks.keys().copied().collect()
@@ -232,10 +288,9 @@ pub(super) struct Handing {
 
 impl Handing {
     /// Begins for a link of `member`.
-    pub(super) fn new(shared: &Arc<Shared>, member: MemberId, has_parent: bool) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, member: MemberId) -> Self {
         let mut changed = shared.prefetches.changed.subscribe();
         changed.mark_changed();
-        shared.prefetches.open.lock().has_parent.insert(member, has_parent);
         shared.prefetches.wake();
         let shared = Arc::clone(shared);
         Self { shared, member, handed_to: 0, under_way: HashSet::new(), generation: 0, changed }
@@ -293,12 +348,6 @@ impl Handing {
     }
 }
 
-impl Drop for Handing {
-    fn drop(&mut self) {
-        self.shared.prefetches.open.lock().has_parent.remove(&self.member);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,7 +361,7 @@ mod tests {
     }
 
     /// Task 1 of this mode, and members: number, whether it has a parent, what it told (`Some("")`: success).
-    fn open(mode: PrefetchMode, members: &[(u8, Option<bool>, Option<&str>)]) -> Open {
+    fn open(mode: PrefetchMode, members: &[(u8, bool, Option<&str>)]) -> Open {
         let job = PrefetchJob {
             job_id: JobId::parse("000000000000").unwrap(),
             mode,
@@ -346,21 +395,21 @@ mod tests {
         use PrefetchMode::{Default, Edge};
         let success = Some((TaskStatus::Success, None));
         check(&open(Edge, &[]), 0, None);
-        check(&open(Edge, &[(1, None, Some("")), (2, None, None)]), 0, None);
-        check(&open(Edge, &[(1, None, Some("")), (2, Some(true), Some(""))]), 0, success);
+        check(&open(Edge, &[(1, false, Some("")), (2, false, None)]), 0, None);
+        check(&open(Edge, &[(1, false, Some("")), (2, true, Some(""))]), 0, success);
         let failed = Some((TaskStatus::Failed, Some("edge-2: 404")));
-        check(&open(Edge, &[(1, None, Some("")), (2, None, Some("404"))]), 0, failed);
-        // The default asks those without a parent; who has not said counts as one.
-        check(&open(Default, &[(1, Some(false), Some("")), (2, Some(true), None)]), 0, success);
-        check(&open(Default, &[(1, None, None), (2, Some(true), Some(""))]), 0, None);
-        check(&open(Default, &[(1, Some(true), Some("")), (2, Some(true), None)]), 0, None);
-        check(&open(Default, &[(1, Some(true), Some("")), (2, Some(true), Some(""))]), 0, success);
+        check(&open(Edge, &[(1, false, Some("")), (2, false, Some("404"))]), 0, failed);
+        // The default asks those without a parent, or all if there is none.
+        check(&open(Default, &[(1, false, Some("")), (2, true, None)]), 0, success);
+        check(&open(Default, &[(1, false, None), (2, true, Some(""))]), 0, None);
+        check(&open(Default, &[(1, true, Some("")), (2, true, None)]), 0, None);
+        check(&open(Default, &[(1, true, Some("")), (2, true, Some(""))]), 0, success);
     }
 
     #[test]
     fn a_task_does_not_wait_for_ever() {
         let late_ms = i64::try_from(TASK_TIME_MAX.as_millis()).unwrap() + 1;
-        let waits = open(PrefetchMode::Edge, &[(1, None, Some("")), (2, None, None)]);
+        let waits = open(PrefetchMode::Edge, &[(1, false, Some("")), (2, false, None)]);
         check(&waits, late_ms - 1, None);
         check(&waits, late_ms, Some((TaskStatus::Timeout, Some("not told: edge-2"))));
         let alone = open(PrefetchMode::Edge, &[]);
