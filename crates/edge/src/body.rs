@@ -5,7 +5,7 @@
 //! content that outgrows its limit becomes such a window. Kept content is packed as it comes into pieces of
 //! [`PIECE_BYTES`], each an allocation of its own size, so that no worker stands still to copy all of it at its end.
 
-use crate::slices::{SliceOf, Slices};
+use crate::slices::{SliceId, SliceOf, Slices};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
@@ -31,8 +31,8 @@ pub(crate) struct Content {
     growing: Mutex<Growing>,
     /// Where the content is, if not here: this is a large response's, whose slices are stored by themselves.
     slices: Option<Arc<Slices>>,
-    /// Which response this is a slice of, if it is one.
-    slice_of: Option<SliceOf>,
+    /// Which slice of a larger response this is, if it is one.
+    slice: Option<SliceId>,
 }
 
 /// Content that is all there.
@@ -96,21 +96,40 @@ impl Content {
         self.slices.as_ref()
     }
 
+    /// Which slice of which response it is, if it is one.
+    pub(crate) fn slice(&self) -> Option<SliceId> {
+        self.slice
+    }
+
     /// The response whose slice it is, if it is one.
     pub(crate) fn slice_of(&self) -> Option<SliceOf> {
-        self.slice_of
+        self.slice.map(|slice| slice.of)
+    }
+
+    /// Whether two are the same content, which may have been read from disk twice.
+    pub(crate) fn is_same(this: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let generation = |content: &Self| content.slices.as_ref().map(|slices| slices.generation);
+        Arc::ptr_eq(this, other) || generation(this).is_some() && generation(this) == generation(other)
     }
 
     /// Content that is all there. Its pieces share one allocation.
-    pub(crate) fn of_whole(mut bytes: Bytes) -> Arc<Self> {
+    pub(crate) fn of_whole(bytes: Bytes) -> Arc<Self> {
+        Self::default().filled(bytes)
+    }
+
+    /// The same for a slice of a larger response.
+    pub(crate) fn of_whole_slice(slice: SliceId, bytes: Bytes) -> Arc<Self> {
+        Self { slice: Some(slice), ..Self::default() }.filled(bytes)
+    }
+
+    fn filled(self, mut bytes: Bytes) -> Arc<Self> {
         let length = bytes.len() as u64;
         let mut pieces = Vec::with_capacity(bytes.len().div_ceil(PIECE_BYTES));
         while !bytes.is_empty() {
             pieces.push(bytes.split_to(bytes.len().min(PIECE_BYTES)));
         }
-        let content = Self::default();
-        let _ = content.whole.set(Pieces { pieces: pieces.into(), length });
-        Arc::new(content)
+        let _ = self.whole.set(Pieces { pieces: pieces.into(), length });
+        Arc::new(self)
     }
 
     /// The pieces, once the content is whole.
@@ -198,8 +217,8 @@ impl Writer {
     }
 
     /// The same for a slice of a larger response.
-    pub(crate) fn of_slice(slice_of: SliceOf, kept_bytes_max: u64) -> (Self, Arc<Content>) {
-        Self::with(Content { slice_of: Some(slice_of), ..Content::default() }, kept_bytes_max)
+    pub(crate) fn of_slice(slice: SliceId, kept_bytes_max: u64) -> (Self, Arc<Content>) {
+        Self::with(Content { slice: Some(slice), ..Content::default() }, kept_bytes_max)
     }
 
     fn with(content: Content, kept_bytes_max: u64) -> (Self, Arc<Content>) {

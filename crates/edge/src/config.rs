@@ -138,7 +138,7 @@ pub struct TagHeaders {
 pub struct DiskConfig {
     /// The directory, made if it is not there. No two edges share one.
     pub directory: PathBuf,
-    /// How many bytes its files take at most, each rounded up to 4 KiB. In memory each takes 150 to 300 bytes, its URL and
+    /// How many bytes its files take at most, each rounded up to 4 KiB. In memory each takes 150 to 320 bytes, its URL and
     /// its tags.
     pub bytes: u64,
 }

@@ -1,6 +1,6 @@
 //! The disk tier: stored responses outlive memory and the process.
 //!
-//! Owns a directory, one file for each object, and the state that tells what the files are worth. Behind
+//! Owns a directory, one file for each object (of large content for its head and for each slice), and the state that tells what the files are worth. Behind
 //! [`crate::shelf::Shelf`], which asks here what memory does not have. One thread makes all changes to the directory
 //! ([`keeper`]); reads run on the workers' blocking threads, so that no worker ever waits for a disk. Whatever goes wrong
 //! with the disk costs a fetch: a write that does not come about, a file that is torn, unreadable or gone.
@@ -34,8 +34,16 @@
 //! State written, marks dropped from it: they are at or below `S`, and the claim no longer needs them. A state whose ledger jumped has a horizon above
 //! `swept_to`; what was not checked up to it is beyond the horizon, also after a restart.
 //!
-//! Tags are the one thing about content that can be learnt later, by a 304: see [`crate::shelf::Shelf::renew`], which lets no file survive
-//! that knows fewer tags than were seen.
+//! Tags are the one thing about content that can be learnt later, by a 304 or by a part of large content: see
+//! [`crate::shelf::Shelf::renew`] and [`crate::shelf::Shelf::add_tags`], which let no file survive that knows fewer tags than were seen.
+//!
+//! # Heads and slices
+//!
+//! Each is a file of its own, with a born of its own, for which the claim holds by itself; [`crate::slices`] says what holds them
+//! together. So a crash may lose or bring back any of them: a slice alone is found by nobody, since only a head knows its generation, and
+//! a head alone costs fetches. What a crash may not do is to bring back a head that knows fewer tags than parts of its content have brought,
+//! since it vouches for slices of before. Its file therefore goes, durably, before the bytes of such a part count; the new one is written
+//! like any other, and until it is there the slices are nobody's.
 
 mod admission;
 mod bytes;
@@ -51,7 +59,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
-pub use listing::{DirectoryListing, StoredFile, list_directory};
+pub use listing::{DirectoryListing, StoredFile, StoredSlices, list_directory};
 pub use volume::{DirectoryError, ObjectFile, Volume};
 
 pub(crate) use index::{Stored, StoredKind};
@@ -66,6 +74,7 @@ use crate::counter::Counter;
 use crate::groups::GroupMarks;
 use crate::object::{Object, Standing, place};
 use crate::shelf::{ObjectKey, Selector};
+use crate::slices::SliceOf;
 use crate::state::Counters;
 use crate::surroundings::{NoRandomness, Randomness};
 use admission::SeenKeys;
@@ -77,9 +86,13 @@ use state_file::Durable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// For how long nothing is written after a write failed.
 pub(crate) const WRITE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a response waits for the disk to take its slices, once. Then it goes on without, until the disk has caught up.
+pub(crate) const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What is kept of an object that comes from disk again: its file's front is at most so much larger than its content.
 const FRONT_BYTES_ROOM: u64 = 64 * 1024;
@@ -95,12 +108,19 @@ pub(crate) struct Disk {
     reads: Reads,
     seen: SeenKeys,
     budget_bytes: u64,
+    /// From how many bytes on something had to go for something else: the index's tables, which share the budget, are never
+    /// full to the last byte.
+    full_at: AtomicU64,
     boot: fn() -> Duration,
     /// Until when nothing is written, in nanoseconds of the boot clock.
     writes_pause_until: AtomicU64,
     /// The disk failed in a way after which nothing that is written there can be relied upon.
     gave_up: AtomicBool,
     is_recovered: AtomicBool,
+    /// Nothing of it is used any more: see [`Disk::close`].
+    is_closed: AtomicBool,
+    /// Whether another edge may open the directory.
+    released: watch::Sender<bool>,
     counts: DiskCounts,
 }
 
@@ -208,10 +228,13 @@ impl Disk {
             reads: Reads::new(),
             seen: SeenKeys::new(budget_bytes),
             budget_bytes,
+            full_at: AtomicU64::new(budget_bytes),
             boot: clocks.boot,
             writes_pause_until: AtomicU64::new(0),
             gave_up: AtomicBool::new(false),
             is_recovered: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            released: watch::Sender::new(false),
             counts: DiskCounts::default(),
             tier,
         });
@@ -246,9 +269,10 @@ impl Disk {
         url: &UrlKey,
         most: usize,
     ) -> Vec<(ObjectKey, Arc<Stored>)> {
-        let is_of_url =
-            |stored: &Stored| matches!(&stored.kind, StoredKind::Object(header) if header.url == *url);
-        match self.index.peek(url_key) {
+        let is_of_url = |stored: &Stored| {
+            matches!(&stored.kind, StoredKind::Object(header) if header.url == *url) && !stored.is_slice()
+        };
+        match self.index.peek(url_key).filter(|_| !self.is_closed()) {
             Some(stored) if is_of_url(&stored) => vec![(url_key, stored)],
             Some(stored) if matches!(stored.kind, StoredKind::Varies(..)) => {
                 let files = self.index.snapshot().into_iter();
@@ -279,19 +303,105 @@ impl Disk {
         }
     }
 
-    /// Queues an object that is in memory only.
+    /// A slice was stored in memory. Queues it where its head is on disk, or on its way there, by the same rule; so of a
+    /// large response that is asked for once no more is written than there is room for. `head` is its head in memory.
+    pub(crate) fn offer_slice(
+        &self,
+        key: ObjectKey,
+        slice: &Arc<Object>,
+        of: SliceOf,
+        head: Option<&Arc<Object>>,
+    ) {
+        let fetched_before = self.seen.saw(key);
+        if let Some(head) = head {
+            self.offer_again(of, head);
+        }
+        let is_queued = head.is_some_and(|head| head.place.load(Ordering::Acquire) == place::QUEUED);
+        if (is_queued || self.has_head(of)) && (fetched_before || self.has_room(slice.weight())) {
+            self.queue(key, slice);
+        }
+    }
+
+    /// A head went from the disk for want of room, and new slices come: it may go there again.
+    fn offer_again(&self, of: SliceOf, head: &Arc<Object>) {
+        let serial = head.place.load(Ordering::Acquire);
+        let is_gone = serial >= place::FIRST_SERIAL
+            && self.index.peek(of.head).is_none_or(|stored| stored.serial != serial);
+        let leaves = || {
+            head.place.compare_exchange(serial, place::MEMORY, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        };
+        if is_gone && leaves() {
+            self.offer_new(of.head, head);
+        }
+    }
+
+    /// Queues an object that is in memory only. A slice only where its head is on disk.
     pub(crate) fn offer(&self, key: ObjectKey, object: &Arc<Object>) {
-        // Large content, which lies in slices, stays in memory: neither its head nor its slices are whole responses.
-        let is_whole = object.content.whole().is_some() && object.content.slice_of().is_none();
+        if object.content.slice_of().is_none_or(|of| self.has_head(of)) {
+            self.queue(key, object);
+        }
+    }
+
+    fn queue(&self, key: ObjectKey, object: &Arc<Object>) {
+        let is_whole = object.content.whole().is_some() || object.content.slices().is_some();
         if !is_whole || !self.takes_writes() {
             return;
         }
         let queued =
             object.place.compare_exchange(place::MEMORY, place::QUEUED, Ordering::AcqRel, Ordering::Acquire);
         if queued.is_ok() && !self.jobs.write(key, WriteKind::Object(Arc::clone(object)), object.weight()) {
-            object.place.store(place::MEMORY, Ordering::Release);
+            object.leave_queue(place::MEMORY);
             Counters::count(&self.counts.not_written);
         }
+    }
+
+    /// Waits until an object with so much content may wait to be written; for [`ROOM_WAIT_MAX`] at most, or not at all.
+    /// Whether it may now, or would not be written anyway.
+    pub(crate) async fn room(&self, content_bytes: u64, waits: bool) -> bool {
+        let longest = if waits { ROOM_WAIT_MAX } else { Duration::ZERO };
+        let room = self.jobs.room(content_bytes.saturating_add(FRONT_BYTES_ROOM));
+        !self.takes_writes() || tokio::time::timeout(longest, room).await.is_ok()
+    }
+
+    /// Whether this object could be read from here.
+    pub(crate) fn holds(&self, key: ObjectKey) -> bool {
+        self.index.peek(key).is_some_and(|stored| matches!(stored.kind, StoredKind::Object(_)))
+            && self.is_read()
+    }
+
+    /// Whether the head of a response is here.
+    pub(crate) fn has_head(&self, of: SliceOf) -> bool {
+        !self.is_closed() && self.index.peek(of.head).is_some_and(|stored| stored.is_head_of(of))
+    }
+
+    /// The same, which counts for its keeping.
+    fn uses_head(&self, of: SliceOf) -> bool {
+        self.index.find(of.head).is_some_and(|stored| stored.is_head_of(of))
+    }
+
+    /// Whether the head of a response is here or on its way. In this order: what leaves the queue is here by then.
+    pub(crate) fn has_or_gets_head(&self, of: SliceOf) -> bool {
+        self.jobs.holds_head(of) || self.has_head(of)
+    }
+
+    /// What purges leave of the head of a response, if it is here.
+    pub(crate) fn head_standing(&self, of: SliceOf) -> Option<Standing> {
+        let is_head = |stored: &Arc<Stored>| !self.is_closed() && stored.is_head_of(of);
+        let stored = self.index.peek(of.head).filter(is_head)?;
+        match &stored.kind {
+            StoredKind::Object(header) => Some(header.standing(&self.ledger)),
+            StoredKind::Varies(..) => None,
+        }
+    }
+
+    /// Every head and slice, as the walk comes to it.
+    pub(crate) fn in_slices(&self) -> impl Iterator<Item = (ObjectKey, Arc<Stored>)> + '_ {
+        self.index.in_slices()
+    }
+
+    /// Lets go of one file, if it is still there.
+    pub(crate) fn condemn_file(&self, key: ObjectKey, stored: &Stored) {
+        self.jobs.condemn_file(key, stored.serial, &self.index);
     }
 
     /// Whether an object is still on its way to the disk: not once its key was condemned, even while its file is being written.
@@ -328,14 +438,17 @@ impl Disk {
         }
     }
 
-    /// Waits until what was condemned under a key can't come back, whatever happens to the machine.
-    pub(crate) async fn settle(&self, key: ObjectKey) {
-        // No answer: the thread has ended, and with it the edge.
-        let _ = self.jobs.settle(key).await;
+    /// Waits until what was condemned under a key can't come back, whatever happens to the machine. Whether that is certain.
+    pub(crate) async fn settle(&self, key: ObjectKey) -> bool {
+        // No answer: the tier has ended, and nothing of it is used any more.
+        self.jobs.settle(key).await.unwrap_or(true)
     }
 
-    /// Sweeps the disk. `None` when the edge ends.
+    /// Sweeps the disk. `None` when the tier ends meanwhile; after that there is nothing to sweep.
     pub(crate) async fn sweep(&self) -> Option<SweepOutcome> {
+        if self.is_closed() {
+            return Some(SweepOutcome::Swept(0));
+        }
         self.jobs.sweep().await.ok()
     }
 
@@ -351,11 +464,23 @@ impl Disk {
 
     fn has_room(&self, bytes: u64) -> bool {
         let used = self.index.used_bytes().saturating_add(self.jobs.write_bytes());
-        used.saturating_add(index::weight(bytes)) <= self.budget_bytes
+        used.saturating_add(index::weight(bytes)) <= self.full_at.load(Ordering::Relaxed)
+    }
+
+    /// Something had to go for something else.
+    fn note_full(&self) {
+        self.full_at.fetch_min(self.index.used_bytes(), Ordering::Relaxed);
+    }
+
+    /// Whether the directory may be another edge's by now.
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     fn takes_writes(&self) -> bool {
-        !self.gave_up.load(Ordering::Acquire) && self.now() >= self.writes_pause_until.load(Ordering::Acquire)
+        !self.is_closed()
+            && !self.gave_up.load(Ordering::Acquire)
+            && self.now() >= self.writes_pause_until.load(Ordering::Acquire)
     }
 
     fn now(&self) -> u64 {

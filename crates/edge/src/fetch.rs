@@ -162,11 +162,11 @@ impl Job {
         let Some((base, stored, conditions)) = base else {
             let conditions = self.part.map_or_else(HeaderMap::new, FirstPart::conditions);
             let response = self.request(conditions, child).await?;
-            return Ok(Some(self.admit_response(landing, response, request_time, held)?));
+            return Ok(Some(self.admit_response(landing, response, request_time, held).await?));
         };
         let response = self.request(conditions, child).await?;
         if response.status() != StatusCode::NOT_MODIFIED {
-            return Ok(Some(self.admit_response(landing, response, request_time, held)?));
+            return Ok(Some(self.admit_response(landing, response, request_time, held).await?));
         }
         if httpcache::names_validator(&stored, response.headers()) {
             self.admit_validation(landing, &base, &stored, response.headers(), request_time).await;
@@ -175,7 +175,7 @@ impl Job {
         // A 304 about something else than what is stored says nothing about it (RFC 9111 §4.3.4).
         let request_time = (self.state.clocks.wall)();
         let response = self.request(HeaderMap::new(), child).await?;
-        Ok(Some(self.admit_response(landing, response, request_time, held)?))
+        Ok(Some(self.admit_response(landing, response, request_time, held).await?))
     }
 
     /// Asks a parent or the origin.
@@ -201,7 +201,7 @@ impl Job {
     }
 
     /// Admission of a whole response: walks the marks again with the fetch's born.
-    fn admit_response(
+    async fn admit_response(
         self: &Arc<Self>,
         landing: &mut Landing,
         response: Response<ResponseBody>,
@@ -274,7 +274,7 @@ impl Job {
             object.content = Content::in_slices(Arc::clone(&slices));
             let covered = covered.unwrap_or(Covered { first: 0, end: complete, complete });
             let in_slices = InSlices { key, covered, slices, unshared, head: object };
-            return Ok(Taking::Slices(Box::new(self.admit_slices(landing, in_slices, body))));
+            return Ok(Taking::Slices(Box::new(self.admit_slices(landing, in_slices, body).await)));
         }
         let object = Object::new(object);
         let admitted = Admitted { object: Arc::clone(&object), key: place.filter(|_| writer.keeps_all()) };

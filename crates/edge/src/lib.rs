@@ -28,6 +28,7 @@ mod listen;
 mod metrics;
 mod object;
 mod origin;
+mod orphans;
 mod outcome;
 mod prefetch;
 mod proxy;
@@ -52,8 +53,8 @@ pub use clock::Clocks;
 pub use config::{DiskConfig, EdgeConfig, EdgeConfigError, TagHeaders};
 pub use counter::{Counter, NamedCounters, Times};
 pub use disk::{
-    DirectoryError, DirectoryListing, DiskCounts, DiskError, DiskUsage, ObjectFile, StoredFile, Volume,
-    list_directory,
+    DirectoryError, DirectoryListing, DiskCounts, DiskError, DiskUsage, ObjectFile, StoredFile, StoredSlices,
+    Volume, list_directory,
 };
 pub use forwarded::ForwardedFields;
 pub use httpcache::{OtherStatuses, Policy, SetCookie, Storing, WithoutFreshness};

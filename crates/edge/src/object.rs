@@ -234,6 +234,16 @@ impl Object {
         self.grouping.as_ref().map_or(GroupEvent::FIRST, |grouping| grouping.since())
     }
 
+    /// It is not on its way to the disk any more, but here; unless somebody has seen to it that it never goes there.
+    pub(crate) fn leave_queue(&self, to: u64) {
+        let _ = self.place.compare_exchange(place::QUEUED, to, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Sees to it that no file is made of it from now on. Where it was.
+    pub(crate) fn keep_off_disk(&self) -> u64 {
+        self.place.swap(place::REFUSED, Ordering::AcqRel)
+    }
+
     /// Takes note that a fetch that asked about it failed.
     pub(crate) fn note_failure(&self, now: SystemTime) {
         self.failed_at_ms.store(millis(now).max(1), Ordering::Relaxed);

@@ -4,11 +4,13 @@
 //! [`Shelf::find`] asks of the disk ([`crate::disk`]), and takes into memory again. Whatever leaves the shelf for another
 //! reason than room leaves both.
 
+use crate::body::Content;
 use crate::disk::{Disk, Recalled, Stored, StoredKind};
-use crate::object::{Birth, Object, place};
+use crate::object::{Birth, Object, Standing, place};
+use crate::slices::SliceOf;
 use crate::variants::Variants;
 use httpcache::{KeyParts, VaryRule};
-use purge::{PurgeSeq, UrlKey};
+use purge::{Ledger, PurgeSeq, Tags, UrlKey};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -117,6 +119,18 @@ pub(crate) enum Renewal {
     DroppedFromDisk,
 }
 
+/// What became of the tags that a part brought; see [`Shelf::add_tags`].
+pub(crate) enum Tagged {
+    /// The head has them all, and no file of one that doesn't can come back.
+    Head(Arc<Object>),
+    /// Wait for [`Shelf::settle`], then ask again: a file of the head that does not know them may come back until then.
+    Unsettled,
+    /// The head is not stored, or can't have them all and went.
+    Gone,
+    /// The same, and wait for [`Shelf::settle`].
+    GoneUnsettled,
+}
+
 pub(crate) struct Shelf {
     cache: Cache<ObjectKey, Entry, ByWeight, BuildHasherDefault<KeyIsHash>>,
     hasher: SipHasher13,
@@ -217,12 +231,13 @@ impl Shelf {
         ObjectKey(hasher.finish128().as_u128())
     }
 
-    /// Whether an object is stored there. Says nothing about whether it may be used, and is no use of it.
+    /// Whether an object is stored there, in memory or on disk. Says nothing about whether it may be used, and is no use of it.
     pub(crate) fn holds(&self, key: ObjectKey) -> bool {
         matches!(self.cache.peek(&key), Some(Entry::Object(_)))
+            || self.disk.as_ref().is_some_and(|disk| disk.holds(key))
     }
 
-    /// The object that is stored there, without the use of it being noted.
+    /// The object that memory has there, without the use of it being noted.
     pub(crate) fn peek(&self, key: ObjectKey) -> Option<Arc<Object>> {
         match self.cache.peek(&key) {
             Some(Entry::Object(object)) => Some(object),
@@ -230,12 +245,101 @@ impl Shelf {
         }
     }
 
-    /// The object at a key that is known, of this URL.
+    /// The object at a key that is known, of this URL, in memory or from disk.
     pub(crate) async fn at(&self, key: ObjectKey, url: &UrlKey) -> Option<Arc<Object>> {
-        match self.cache.get(&key) {
-            Some(Entry::Object(object)) if object.url == *url => Some(object),
-            Some(_) | None => None,
+        match (self.cache.get(&key), &self.disk) {
+            (Some(Entry::Object(object)), _) if object.url == *url => {
+                self.was_asked_again(key, &object);
+                Some(object)
+            }
+            (Some(_), _) | (None, None) => None,
+            (None, Some(disk)) => match disk.recall(key, url).await {
+                Recalled::Object(object) => Some(self.promote(disk, key, url, object)),
+                Recalled::Nothing | Recalled::Gone(_) => None,
+            },
         }
+    }
+
+    /// Whether the head of a response is stored, in memory or on disk, or on its way there.
+    pub(crate) fn holds_head(&self, of: SliceOf) -> bool {
+        match (self.peek(of.head), &self.disk) {
+            (Some(head), _) => of.is_of(&head),
+            (None, disk) => disk.as_ref().is_some_and(|disk| disk.has_or_gets_head(of)),
+        }
+    }
+
+    /// What purges leave of the head of a response, if it is stored.
+    pub(crate) fn head_standing(&self, of: SliceOf, ledger: &Ledger) -> Option<Standing> {
+        match (self.peek(of.head), &self.disk) {
+            (Some(head), _) => of.is_of(&head).then(|| head.standing(ledger)),
+            (None, disk) => disk.as_ref().and_then(|disk| disk.head_standing(of)),
+        }
+    }
+
+    /// Drops the head of a response, if it is stored: nothing joins its slices any more, and a sweep gives them back.
+    pub(crate) fn forget_head(&self, of: SliceOf) {
+        let in_memory = self.peek(of.head);
+        if in_memory.as_ref().is_some_and(|head| !of.is_of(head)) {
+            return;
+        }
+        if let Some(disk) = self.disk.as_ref().filter(|disk| in_memory.is_some() || disk.has_head(of)) {
+            disk.condemn(of.head);
+        }
+        if let Some(head) = in_memory {
+            self.remove_from_memory(of.head, &head);
+            if let Some(disk) = &self.disk {
+                disk.condemn(of.head);
+            }
+        }
+    }
+
+    /// Drops a slice that can't be used, wherever it is, whatever purges leave of it.
+    pub(crate) fn forget_slice(&self, key: ObjectKey, slice: &Arc<Object>) {
+        if let Some(disk) = &self.disk {
+            disk.condemn(key);
+        }
+        self.remove_from_memory(key, slice);
+        if let Some(disk) = &self.disk {
+            disk.condemn(key);
+        }
+    }
+
+    /// Adds the tags that a part names to the stored head of its response: a purge of any must find all that belongs to it.
+    /// Whoever calls holds the head's slot of flights. `ignored`: how many of them can't count.
+    ///
+    /// A file can't learn a tag, and one of before must not come back after a crash, vouching for slices. So the head's file
+    /// goes first, durably, and nobody sees the new head before: `is_settled` says that the caller has waited for that.
+    pub(crate) fn add_tags(&self, of: SliceOf, tags: &Tags, ignored: usize, is_settled: bool) -> Tagged {
+        let key = of.head;
+        let Some(head) = self.peek(key) else {
+            // Memory has forgotten it: what the disk has of it does not know these tags.
+            let has_head = self.disk.as_ref().is_some_and(|disk| disk.has_head(of) && disk.condemn(key));
+            return if has_head { Tagged::GoneUnsettled } else { Tagged::Gone };
+        };
+        if !of.is_of(&head) {
+            return Tagged::Gone;
+        }
+        let all = head.tags.union(tags).ok().filter(|_| ignored == 0);
+        if all.as_ref() == Some(&head.tags) {
+            return Tagged::Head(head);
+        }
+        if let Some(disk) = &self.disk {
+            head.keep_off_disk();
+            let was_on_disk = disk.condemn(key);
+            if all.is_some() && (was_on_disk || !is_settled) {
+                return Tagged::Unsettled;
+            }
+        }
+        let Some(all) = all else {
+            self.remove_from_memory(key, &head);
+            return if self.disk.is_some() { Tagged::GoneUnsettled } else { Tagged::Gone };
+        };
+        let tagged = head.with_tags(all);
+        self.cache.insert(key, Entry::Object(Arc::clone(&tagged)));
+        if let Some(disk) = &self.disk {
+            disk.offer_new(key, &tagged);
+        }
+        Tagged::Head(tagged)
     }
 
     /// Finds what a request selects, in memory or on disk. `url` guards against two URLs with one key; `parts` are the fields
@@ -404,6 +508,16 @@ impl Shelf {
 
     /// Stores a new response, unless one is there that was born later. Whoever calls holds the key's slot of flights.
     pub(crate) fn insert(&self, key: ObjectKey, object: Arc<Object>) {
+        self.put(key, object, |disk, object| disk.offer_new(key, object));
+    }
+
+    /// The same for a slice, whose head is stored.
+    pub(crate) fn insert_slice(&self, key: ObjectKey, slice: Arc<Object>, of: SliceOf) {
+        let head = self.peek(of.head).filter(|head| of.is_of(head));
+        self.put(key, slice, |disk, slice| disk.offer_slice(key, slice, of, head.as_ref()));
+    }
+
+    fn put(&self, key: ObjectKey, object: Arc<Object>, offer: impl FnOnce(&Disk, &Arc<Object>)) {
         if let Some(Entry::Object(there)) = self.cache.peek(&key)
             && is_later(&there.birth, &object.birth)
         {
@@ -423,7 +537,7 @@ impl Shelf {
         disk.condemn(key);
         self.cache.insert(key, Entry::Object(Arc::clone(&object)));
         disk.condemn(key);
-        disk.offer_new(key, &object);
+        offer(disk, &object);
     }
 
     /// Puts what a 304 made of `asked` in its place; `None` if that may not be kept, and then `asked` goes.
@@ -441,7 +555,7 @@ impl Shelf {
             None if self.is_on_disk(key, asked) => Arc::clone(asked),
             Some(Entry::Varies(..) | Entry::Unshared(_)) | None => return Renewal::Dropped,
         };
-        if !Arc::ptr_eq(&there.content, &asked.content) {
+        if !Content::is_same(&there.content, &asked.content) {
             return Renewal::Dropped;
         }
         // Tags that can't count are tags that are not known: no file knows of them.
@@ -468,7 +582,9 @@ impl Shelf {
                 Renewal::Renewed
             }
             (agreed, Some(disk)) => {
-                let was_on_disk = disk.condemn(key);
+                // No file of it is written any more, and one that went for want of room may still come back.
+                let had_file = there.keep_off_disk() >= place::FIRST_SERIAL;
+                let was_on_disk = disk.condemn(key) || had_file;
                 self.remove_from_memory(key, &there);
                 if disk.condemn(key) || was_on_disk {
                     return Renewal::DroppedFromDisk;
@@ -497,11 +613,18 @@ impl Shelf {
         }
     }
 
-    /// Waits until what [`Shelf::renew`] took off the disk can't come back.
-    pub(crate) async fn settle(&self, key: ObjectKey) {
-        if let Some(disk) = &self.disk {
-            disk.settle(key).await;
+    /// Waits until what [`Shelf::renew`] or [`Shelf::add_tags`] took off the disk can't come back. Whether that is certain.
+    pub(crate) async fn settle(&self, key: ObjectKey) -> bool {
+        match &self.disk {
+            Some(disk) => disk.settle(key).await,
+            None => true,
         }
+    }
+
+    /// Forgets what memory has under a key, as for want of room.
+    #[cfg(test)]
+    pub(crate) fn evict(&self, key: ObjectKey) {
+        self.cache.remove(&key);
     }
 
     /// Remembers that responses under this key can't be shared, unless some that can are stored there: what one
@@ -543,7 +666,8 @@ impl Shelf {
             Some(Entry::Object(object)) if object.url == *url => vec![object],
             Some(Entry::Varies(..)) => {
                 let objects = self.objects().map(|(_, object)| object);
-                objects.filter(|object| object.url == *url).take(most).collect()
+                let is_of_url = |object: &Arc<Object>| object.url == *url && object.content.slice().is_none();
+                objects.filter(is_of_url).take(most).collect()
             }
             Some(Entry::Object(_) | Entry::Unshared(_)) | None => Vec::new(),
         }

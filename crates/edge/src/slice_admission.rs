@@ -108,7 +108,7 @@ impl Job {
     }
 
     /// Admission of a head: walks the marks with the fetch's born, stores it, and hands it on. Its slices follow.
-    pub(crate) fn admit_slices(
+    pub(crate) async fn admit_slices(
         self: &Arc<Self>,
         landing: &mut Landing,
         parts: InSlices,
@@ -119,11 +119,14 @@ impl Job {
         let birth = head.birth.clone();
         let head = Object::new(head);
         let keeps = is_kept(head.standing(&state.ledger));
+        let is_part = slices.brought_by == StatusCode::PARTIAL_CONTENT;
+        // What memory has forgotten, or has not asked for yet since the start, the disk may have.
+        let from_disk = if is_part { state.shelf.at(key, &head.url).await } else { None };
         let is_stored = landing.store(key, |allowed| {
             // A 206 raises no born: what it would only replace by its like stays as it is, with all its slices. An edge
             // without a lease, which may not use it now, finds it warm later.
-            let has_like = slices.brought_by == StatusCode::PARTIAL_CONTENT
-                && state.shelf.peek(key).is_some_and(|there| {
+            let has_like = is_part
+                && state.shelf.peek(key).or(from_disk).is_some_and(|there| {
                     is_kept(there.standing(&state.ledger)) && is_like(&there, &slices, &head)
                 });
             let stores = allowed && keeps && !has_like;
@@ -156,6 +159,7 @@ impl Job {
             landing: None,
             keeps: is_stored,
             begun: None,
+            disk_keeps_up: true,
         };
         cut.begun = cut.begin(first);
         landing.arrive_in_slices(Arc::new(arrival), run);

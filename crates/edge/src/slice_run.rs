@@ -5,6 +5,8 @@
 //! nobody is waited for, so that others may read it meanwhile. Where the next slice is stored or under way already, or
 //! whoever sent it is gone, the response is broken off at the slice's end.
 //!
+//! A response that goes to disk, too, comes no faster than the disk takes its slices, as long as the disk keeps up.
+//!
 //! A slice is stored when it is whole, by itself: what comes after it changes nothing about its bytes. What the response
 //! says about itself is checked before a byte of it is used, and its end is checked before its last slice is.
 
@@ -14,7 +16,8 @@ use crate::flight::{Arrival, ArrivalSource, FetchFailure, Landing, Sharing};
 use crate::intake::{TagsRead, read_tags};
 use crate::object::{Birth, NewObject, Object};
 use crate::origin::ResponseBody;
-use crate::slices::{SliceOf, Slices, forget, part_conditions};
+use crate::shelf::Tagged;
+use crate::slices::{SliceId, SliceOf, Slices, part_conditions};
 use crate::upstream;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -24,6 +27,9 @@ use httpcache::ContentRange;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
+
+/// How often the tags of a part are added to a head whose file others bring back meanwhile. Then the head goes.
+const SETTLES_MAX: usize = 4;
 
 /// What is brought: the index of a slice and a reader of it.
 pub(crate) type Brought = Result<(u64, Reader), FetchFailure>;
@@ -110,7 +116,7 @@ impl Stretch {
         let _held = (!leased).then_some(permit);
         let birth = landing.birth().cloned().ok_or(FetchFailure::Abandoned)?;
         let (parts, body) = response.into_parts();
-        let head = self.add_tags(&landing, &parts.headers);
+        let head = self.add_tags(&landing, &parts.headers).await;
         let cut = Cut {
             keeps: self.keeps && head.is_some(),
             head: head.unwrap_or(self.head),
@@ -125,6 +131,7 @@ impl Stretch {
             wanted: self.index,
             landing: Some(landing),
             begun: None,
+            disk_keeps_up: true,
         };
         cut.run(out).await;
         Ok(())
@@ -146,7 +153,7 @@ impl Stretch {
                 let state = &self.job.state;
                 if matches!(failure, FetchFailure::PartChanged | FetchFailure::PartWrong) {
                     let of = SliceOf { head: self.job.key, generation: self.slices.generation };
-                    forget(state, of, &self.job.url);
+                    state.shelf.forget_head(of);
                 }
                 if failure == FetchFailure::PartWrong {
                     state.shelf.insert_unshared(self.job.key, (state.clocks.wall)() + UNSHARED_FOR);
@@ -158,25 +165,23 @@ impl Stretch {
 
     /// Adds the tags that a part names to the stored head: a purge of any must find all that belongs to it. `None` if the
     /// head is not stored, or can't have them all and goes.
-    fn add_tags(&self, landing: &Landing, part: &HeaderMap) -> Option<Arc<Object>> {
+    async fn add_tags(&self, landing: &Landing, part: &HeaderMap) -> Option<Arc<Object>> {
         let of = SliceOf { head: self.job.key, generation: self.slices.generation };
         let shelf = &self.job.state.shelf;
         let TagsRead { tags, ignored } = read_tags(&self.job.state.config.tag_headers, part);
-        landing.store(of.head, |_| {
-            let head = of.stored_head(&self.job.state)?;
-            match head.tags.union(&tags) {
-                Ok(all) if ignored == 0 && all == head.tags => Some(head),
-                Ok(all) if ignored == 0 => {
-                    let tagged = head.with_tags(all);
-                    shelf.insert(of.head, Arc::clone(&tagged));
-                    Some(tagged)
-                }
-                Ok(_) | Err(_) => {
-                    shelf.remove_object(of.head, &head);
-                    None
-                }
+        // Memory may have forgotten what the disk has.
+        let _ = shelf.at(of.head, &self.job.url).await;
+        for settled in 0..SETTLES_MAX {
+            match landing.store(of.head, |_| shelf.add_tags(of, &tags, ignored, settled > 0)) {
+                Tagged::Head(head) => return Some(head),
+                Tagged::Unsettled if shelf.settle(of.head).await => {}
+                Tagged::Gone => return None,
+                Tagged::Unsettled | Tagged::GoneUnsettled => break,
             }
-        })
+        }
+        landing.store(of.head, |_| shelf.forget_head(of));
+        shelf.settle(of.head).await;
+        None
     }
 }
 
@@ -245,6 +250,8 @@ pub(crate) struct Cut {
     pub(crate) keeps: bool,
     /// The first slice, where others must find it under way before they hear of this response.
     pub(crate) begun: Option<Piece>,
+    /// Whether the disk has taken slices as fast as they came.
+    pub(crate) disk_keeps_up: bool,
 }
 
 /// One slice of it while it comes.
@@ -292,7 +299,10 @@ impl Cut {
             }
             let writer = (is_wanted || piece.is_kept).then_some(&piece.writer);
             match self.fill(writer, self.slices.end_of(index)).await {
-                Ok(()) => self.store(index, piece),
+                Ok(()) => {
+                    self.store(index, piece);
+                    self.wait_for_disk().await;
+                }
                 Err(Stop::Broken | Stop::Unread) => return,
             }
         }
@@ -307,7 +317,7 @@ impl Cut {
         let length = self.slices.end_of(index) - self.slices.start_of(index);
         let has_room = state.storing_bytes.load(Ordering::Relaxed) < state.config.memory_bytes;
         let make = |kept_bytes_max| {
-            let (writer, content) = Writer::of_slice(self.of, kept_bytes_max);
+            let (writer, content) = Writer::of_slice(SliceId { of: self.of, index }, kept_bytes_max);
             let object = Object::new(NewObject {
                 url: self.job.url.clone(),
                 birth: self.birth.clone(),
@@ -396,6 +406,14 @@ impl Cut {
         }
     }
 
+    /// Lets the disk catch up: a response that comes faster than its slices are written would leave holes there. A disk that
+    /// does not is waited for once.
+    async fn wait_for_disk(&mut self) {
+        if let Some(disk) = self.job.state.shelf.disk().filter(|_| self.keeps) {
+            self.disk_keeps_up = disk.room(self.slices.slice_bytes, self.disk_keeps_up).await;
+        }
+    }
+
     /// Stores a whole slice, if its head is still stored and nothing purged it meanwhile.
     fn store(&self, index: u64, piece: Piece) {
         let state = &self.job.state;
@@ -403,10 +421,9 @@ impl Cut {
         let Some(landing) = piece.landing else { return };
         let key = state.shelf.slice_key(self.of.head, self.of.generation, index);
         landing.store(key, |allowed| {
-            let has_head =
-                self.of.stored_head(state).is_some_and(|head| is_kept(head.standing(&state.ledger)));
+            let has_head = state.shelf.head_standing(self.of, &state.ledger).is_some_and(is_kept);
             if allowed && has_head && is_kept(piece.object.standing(&state.ledger)) {
-                state.shelf.insert(key, piece.object);
+                state.shelf.insert_slice(key, piece.object, self.of);
             }
         });
     }

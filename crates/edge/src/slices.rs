@@ -19,6 +19,9 @@
 //!   between a head's first born and its present one either, since a request that sees the mark sends no condition.
 //! - **206 never raises born**: fetching a slice leaves the head's birth as it is.
 //!
+//! On disk a head and each slice are files of their own (see [`crate::disk`]); memory is a window before them. Which tier has a head or a slice
+//! makes no difference to any of this.
+//!
 //! A long answer reads lease, `seen`, head and slice anew for each slice, in the protocol's order, as a request that starts
 //! then. While that finds the head clear and of its generation, slices come from the cache, from fetches under way by the
 //! rules for followers, or from a fetch of its own that is stored. As soon as it does not (the edge is fenced, the head was
@@ -33,12 +36,11 @@ use crate::object::{Object, Standing};
 use crate::respond::AnswerError;
 use crate::shelf::ObjectKey;
 use crate::slice_run::{Run, Stretch};
-use crate::state::State;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame};
 use httpcache::StrongValidator;
-use purge::{Ledger, UrlKey};
+use purge::Ledger;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -90,18 +92,20 @@ impl Slices {
 }
 
 /// Which response a slice belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SliceOf {
     pub(crate) head: ObjectKey,
     pub(crate) generation: u64,
 }
 
-impl SliceOf {
-    /// The response's head as it is stored, if it is.
-    pub(crate) fn stored_head(self, state: &State) -> Option<Arc<Object>> {
-        state.shelf.peek(self.head).filter(|head| self.is_of(head))
-    }
+/// One slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SliceId {
+    pub(crate) of: SliceOf,
+    pub(crate) index: u64,
+}
 
+impl SliceOf {
     /// Whether this is the head of the response, whatever a 304 has made of it since.
     pub(crate) fn is_of(self, head: &Object) -> bool {
         head.content.slices().is_some_and(|slices| slices.generation == self.generation)
@@ -110,7 +114,7 @@ impl SliceOf {
 
 /// Whether a stored slice may be used by whoever found `head` clear: by its own born no `delete` matches it, and every
 /// `invalidate` that does is older than the head's last validation.
-fn is_usable(ledger: &Ledger, slice: &Object, head: &Object, length: u64) -> bool {
+pub(crate) fn is_usable(ledger: &Ledger, slice: &Object, head: &Object, length: u64) -> bool {
     if slice.content.whole().map(crate::body::Pieces::length) != Some(length) {
         return false;
     }
@@ -198,16 +202,17 @@ impl Walk {
         };
         let key = self.key(index);
         if let Some(slice) = state.shelf.at(key, &job.url).await {
-            if is_usable(
-                &state.ledger,
-                &slice,
-                &head,
-                self.slices.end_of(index) - self.slices.start_of(index),
-            ) && let Some(reader) = slice.content.reader(from, to)
+            let length = self.slices.end_of(index) - self.slices.start_of(index);
+            // To read it may have taken time.
+            if head.standing(&state.ledger) != Standing::Clear {
+                return Ok(None);
+            }
+            if is_usable(&state.ledger, &slice, &head, length)
+                && let Some(reader) = slice.content.reader(from, to)
             {
                 return Ok(Some(reader));
             }
-            state.shelf.remove_object(key, &slice);
+            state.shelf.forget_slice(key, &slice);
         }
         let stretch = self.stretch(index, self.missing_from(index), true);
         if *joins == Joins::Nothing {
@@ -352,11 +357,4 @@ pub(crate) fn part_conditions(slices: &Slices, first: u64, end: u64) -> HeaderMa
     conditions.insert(http::header::RANGE, httpcache::range_value(first, Some(end)));
     conditions.insert(http::header::IF_RANGE, slices.validator.if_range());
     conditions
-}
-
-/// Removes the head of a response of which the origin has no parts any more.
-pub(crate) fn forget(state: &State, of: SliceOf, url: &UrlKey) {
-    if let Some(head) = of.stored_head(state).filter(|head| head.url == *url) {
-        state.shelf.remove_object(of.head, &head);
-    }
 }

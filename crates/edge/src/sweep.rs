@@ -6,6 +6,7 @@
 
 use crate::disk::SweepOutcome;
 use crate::object::{Object, Standing};
+use crate::orphans::Orphans;
 use crate::state::{Counters, State};
 use purge::{Epoch, Ledger, PurgeSeq};
 use std::sync::Arc;
@@ -23,13 +24,19 @@ const FETCHES_POLL: Duration = Duration::from_millis(250);
 
 /// Sweeps for as long as the edge lives.
 pub(crate) async fn run(state: Arc<State>) {
-    let mut swept_under = None;
+    let (mut swept_under, mut orphans) = (None, Orphans::default());
     loop {
         tokio::time::sleep(state.config.sweep_interval).await;
         // Without a mark there still is something to sweep after a jump, which puts all that is held out of reach.
         let horizon = || Some((state.ledger.epoch(), state.ledger.horizon()));
-        if (state.ledger.mark_count() > 0 || horizon() != swept_under) && sweep(&state).await {
+        let has_work = state.ledger.mark_count() > 0 || horizon() != swept_under;
+        let has_swept = has_work && sweep(&state).await;
+        if has_swept {
             swept_under = horizon();
+        }
+        // A purge by a tag that only the head of a large response had has left its slices.
+        if has_swept || orphans.is_due((state.clocks.boot)()) {
+            state.counters.swept.add(orphans.give_back(&state).await);
         }
     }
 }
@@ -52,9 +59,7 @@ async fn sweep(state: &State) -> bool {
             tokio::task::yield_now().await;
         }
         let standing = hold_up_to(&state.ledger, epoch, swept_to, &object);
-        // A slice whose head is gone can't be read any more: a purge by a tag that only the head had has deleted it, too.
-        let is_lost = object.content.slice_of().is_some_and(|of| of.stored_head(state).is_none());
-        if is_lost || matches!(standing, Standing::Deleted(_) | Standing::BeyondHorizon) {
+        if matches!(standing, Standing::Deleted(_) | Standing::BeyondHorizon) {
             state.shelf.remove_object(key, &object);
             removed += 1;
         }

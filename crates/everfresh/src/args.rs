@@ -316,6 +316,10 @@ const STORED_HELP: &str = "\
 The edge may run or not. Of a purged URL nothing is left once the edge has swept,
 some seconds after the purge: its files are removed, and their space is free.
 
+Content that is stored in slices has one line for all of them: slices=12/300 says
+how many of the whole are there. lost-slices are those whose head is gone; they
+are never served, and go within a minute or two.
+
 Examples:
   everfresh stored everfresh-data/cache/edge-1
   everfresh stored /var/cache/everfresh/edge-1 --url http://www.example.com/a.html";

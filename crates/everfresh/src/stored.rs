@@ -2,7 +2,7 @@
 
 use crate::args::StoredArgs;
 use anyhow::Context;
-use edge::{DirectoryListing, StoredFile};
+use edge::{DirectoryListing, StoredFile, StoredSlices};
 use purge::UrlTarget;
 use serde_json::json;
 use std::io::Write;
@@ -30,10 +30,15 @@ pub(crate) fn run(args: &StoredArgs, out: &mut impl Write) -> anyhow::Result<()>
 }
 
 fn print_text(listing: &DirectoryListing, wanted: Option<&str>, out: &mut impl Write) -> std::io::Result<()> {
-    for StoredFile { url, born, invalidated, tags, content_bytes, .. } in &listing.files {
+    for StoredFile { url, born, invalidated, tags, content_bytes, slices, .. } in &listing.files {
+        let slices = match slices {
+            Some(StoredSlices { count, of: Some(of), .. }) => format!(" slices={count}/{of}"),
+            Some(StoredSlices { count, of: None, .. }) => format!(" lost-slices={count}"),
+            None => String::new(),
+        };
         let stale = invalidated.map(|seq| format!(" stale-by={seq}")).unwrap_or_default();
         let tags = if tags.is_empty() { String::new() } else { format!(" tags={tags}") };
-        writeln!(out, "{url} bytes={content_bytes} born={born}{stale}{tags}")?;
+        writeln!(out, "{url} bytes={content_bytes}{slices} born={born}{stale}{tags}")?;
     }
     let (count, bytes) = total(listing);
     match wanted {
@@ -53,7 +58,11 @@ fn print_text(listing: &DirectoryListing, wanted: Option<&str>, out: &mut impl W
 
 fn print_json(listing: &DirectoryListing, out: &mut impl Write) -> std::io::Result<()> {
     for file in &listing.files {
+        let slices = file
+            .slices
+            .map(|slices| json!({ "count": slices.count, "of": slices.of, "bytes": slices.bytes }));
         let line = json!({
+            "slices": slices,
             "url": file.url,
             "bytes": file.content_bytes,
             "file_bytes": file.file_bytes,

@@ -54,6 +54,14 @@ impl StrongValidator {
             Self::Date { text, .. } => text.clone(),
         }
     }
+
+    /// Reads back what [`StrongValidator::if_range`] wrote. Nothing when the value is anything else, such as a weak tag.
+    pub fn of_if_range(value: &HeaderValue) -> Option<Self> {
+        if let Some(tag) = EntityTag::parse(value.as_bytes()) {
+            return (!tag.is_weak()).then_some(Self::Tag(tag));
+        }
+        Some(Self::Date { at: field::date(value.as_bytes())?, text: value.clone() })
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +92,18 @@ mod tests {
         for (response, expected) in cases {
             let found = StrongValidator::of_response(&headers(&response)).map(|strong| strong.if_range());
             assert_eq!(found, expected.map(HeaderValue::from_static), "{response:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        for response in ["etag: \"a\"".to_owned(), format!("{DAY}\n{LATER}"), format!("{SAME_DAY}\n{LATER}")]
+        {
+            let strong = StrongValidator::of_response(&headers(&response)).unwrap();
+            assert_eq!(StrongValidator::of_if_range(&strong.if_range()), Some(strong), "{response}");
+        }
+        for other in ["", "W/\"a\"", "\"a", "yesterday"] {
+            assert_eq!(StrongValidator::of_if_range(&HeaderValue::from_static(other)), None, "{other}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! One stored object as the bytes of its file.
+//! One stored object as the bytes of its file: a response that is in one, the head of one that lies in slices, a slice,
+//! or what selects among responses.
 //!
 //! At the front the standing: what purges leave of it, rewritten in place by sweeps, with a sum of its own. Then the
 //! meta block with its sum: everything else but the content, and a sum for each [`PIECE_BYTES`] of the content. Then the
@@ -9,18 +10,19 @@
 
 use super::bytes::{Fields, Rest};
 use super::volume::ObjectFile;
-use crate::body::{PIECE_BYTES, Pieces};
+use crate::body::PIECE_BYTES;
 use crate::object::Object;
-use crate::shelf::Selector;
+use crate::shelf::{ObjectKey, Selector};
+use crate::slices::{SliceId, SliceOf, Slices};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use httpcache::{CookiePart, Freshness, KeyParts, LifetimeSource, VaryRule};
+use httpcache::{CookiePart, Freshness, KeyParts, LifetimeSource, StrongValidator, VaryRule};
 use purge::{Epoch, PurgeSeq, Tags, UrlKey};
 use std::time::{Duration, SystemTime};
 use zone::{HostName, Scheme, ZoneId};
 
 /// The version of the layout.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 const MAGIC: [u8; 4] = [b'E', b'V', b'F', VERSION];
 
@@ -33,12 +35,20 @@ const PREFIX_BYTES: usize = STANDING_BYTES + 8;
 /// The largest meta block, in bytes.
 pub(super) const META_BYTES_MAX: usize = 1 << 20;
 
+/// What a file holds, as its meta block begins.
+mod kind {
+    pub(super) const WHOLE: u8 = 1;
+    pub(super) const SELECTOR: u8 = 2;
+    pub(super) const HEAD: u8 = 3;
+    pub(super) const SLICE: u8 = 4;
+}
+
 /// Why a file is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadFile {
     #[error("the file ends too early, or too late")]
     Length,
-    #[error("the file is none of this version")]
+    #[error("the file is of another layout")]
     Version,
     #[error("the sum of the standing does not match")]
     Standing,
@@ -71,7 +81,7 @@ pub(super) struct Front {
 /// What is stored.
 #[derive(Debug)]
 pub(super) enum FrontKind {
-    /// A response.
+    /// A response, its head or a slice.
     Object(Box<ObjectFront>),
     /// What selects among a URL's responses, and the generation of their keys.
     Varies(Selector, u64),
@@ -90,22 +100,38 @@ pub(super) struct ObjectFront {
     pub(super) freshness: Freshness,
     pub(super) declared_length: Option<u64>,
     pub(super) content_length: u64,
+    pub(super) part: FrontPart,
     sums: Vec<u32>,
 }
 
+/// Which part of a response a file holds.
+#[derive(Debug)]
+pub(super) enum FrontPart {
+    /// All of it.
+    Whole,
+    /// All but the content, which lies in slices.
+    Head(Slices),
+    /// A slice.
+    Slice(SliceId),
+}
+
 /// The front of an object's file. `None` if it is larger than any that is read, or if not all of the object's tags are known:
-/// such an object is kept for a short time only.
+/// such an object is kept for a short time only. Neither is there one of content that is not whole yet.
 pub(super) fn encode_object(
     file: ObjectFile,
     epoch: Epoch,
     standing: Standings,
     object: &Object,
-    pieces: &Pieces,
 ) -> Option<Vec<u8>> {
     if object.tags_ignored > 0 {
         return None;
     }
-    let mut meta = begin_meta(file, 1);
+    let kind = match (object.content.slices(), object.content.slice()) {
+        (Some(_), _) => kind::HEAD,
+        (None, Some(_)) => kind::SLICE,
+        (None, None) => kind::WHOLE,
+    };
+    let mut meta = begin_meta(file, kind);
     meta.u64(epoch.number());
     meta.u64(object.birth.born.number());
     meta.bytes(object.birth.clock.zone().as_str().as_bytes())?;
@@ -122,6 +148,20 @@ pub(super) fn encode_object(
     }
     put_freshness(&mut meta, &object.freshness);
     meta.maybe_u64(object.declared_length);
+    if let Some(slices) = object.content.slices() {
+        meta.u64(slices.generation);
+        meta.u64(slices.length);
+        meta.u64(slices.slice_bytes);
+        meta.bytes(slices.validator.if_range().as_bytes())?;
+        meta.u16(slices.brought_by.as_u16());
+        return assemble(file, standing, &meta);
+    }
+    if let Some(SliceId { of, index }) = object.content.slice() {
+        meta.0.extend_from_slice(&of.head.to_bytes());
+        meta.u64(of.generation);
+        meta.u64(index);
+    }
+    let pieces = object.content.whole()?;
     meta.u64(pieces.length());
     for piece in pieces.iter().flat_map(|piece| piece.chunks(PIECE_BYTES)) {
         meta.u32(crc32fast::hash(piece));
@@ -137,7 +177,7 @@ pub(super) fn encode_selector(file: ObjectFile, selector: &Selector, generation:
         VaryRule::Fields(names) => names,
         VaryRule::Star | VaryRule::TooMany => return None,
     };
-    let mut meta = begin_meta(file, 2);
+    let mut meta = begin_meta(file, kind::SELECTOR);
     meta.u64(generation);
     for names in [varying, parts.headers()] {
         put_texts(&mut meta, names.iter().map(HeaderName::as_str))?;
@@ -256,8 +296,10 @@ fn decode_meta(file: ObjectFile, meta: &[u8]) -> Option<FrontKind> {
         return None;
     }
     match kind {
-        1 => decode_object(rest).map(|object| FrontKind::Object(Box::new(object))),
-        2 => {
+        kind::WHOLE | kind::HEAD | kind::SLICE => {
+            decode_object(kind, rest).map(|object| FrontKind::Object(Box::new(object)))
+        }
+        kind::SELECTOR => {
             let generation = rest.u64()?;
             let mut names = || -> Option<Vec<HeaderName>> {
                 texts(&mut rest)?.into_iter().map(|name| HeaderName::try_from(name).ok()).collect()
@@ -280,7 +322,7 @@ fn decode_meta(file: ObjectFile, meta: &[u8]) -> Option<FrontKind> {
     }
 }
 
-fn decode_object(mut rest: Rest<'_>) -> Option<ObjectFront> {
+fn decode_object(kind: u8, mut rest: Rest<'_>) -> Option<ObjectFront> {
     let (epoch, born) = (Epoch::new(rest.u64()?), PurgeSeq::new(rest.u64()?));
     let zone = ZoneId::parse(rest.text()?).ok()?;
     let scheme = match rest.text()? {
@@ -298,7 +340,16 @@ fn decode_object(mut rest: Rest<'_>) -> Option<ObjectFront> {
     }
     let freshness = freshness(&mut rest)?;
     let declared_length = rest.maybe_u64()?;
-    let content_length = rest.u64()?;
+    let part = match kind {
+        kind::HEAD => FrontPart::Head(slices(&mut rest)?),
+        kind::SLICE => {
+            let head = ObjectKey::from_bytes(rest.u128()?.to_be_bytes());
+            let of = SliceOf { head, generation: rest.u64()? };
+            FrontPart::Slice(SliceId { of, index: rest.u64()? })
+        }
+        _ => FrontPart::Whole,
+    };
+    let content_length = if matches!(part, FrontPart::Head(_)) { 0 } else { rest.u64()? };
     let sums = usize::try_from(content_length.div_ceil(PIECE_BYTES as u64)).ok()?;
     if rest.0.len() != sums.checked_mul(4)? {
         return None;
@@ -315,7 +366,22 @@ fn decode_object(mut rest: Rest<'_>) -> Option<ObjectFront> {
         freshness,
         declared_length,
         content_length,
+        part,
         sums,
+    })
+}
+
+/// What the slices of a head have in common. Neither its content nor a slice is empty.
+fn slices(rest: &mut Rest<'_>) -> Option<Slices> {
+    let (generation, length, slice_bytes) = (rest.u64()?, rest.u64()?, rest.u64()?);
+    let validator = StrongValidator::of_if_range(&HeaderValue::from_bytes(rest.bytes()?).ok()?)?;
+    let brought_by = StatusCode::from_u16(rest.u16()?).ok()?;
+    (length > 0 && slice_bytes > 0).then_some(Slices {
+        generation,
+        length,
+        slice_bytes,
+        validator,
+        brought_by,
     })
 }
 

@@ -6,12 +6,13 @@
 use crate::groups::GroupEvent;
 use crate::object::{Birth, Standing, hold, look};
 use crate::shelf::{KeyIsHash, ObjectKey, Selector};
+use crate::slices::SliceOf;
 use purge::{Ledger, PurgeSeq, Subject, Tags, UrlKey};
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a file takes at least, and what its size is rounded up to.
 const BLOCK_BYTES: u64 = 4096;
@@ -29,6 +30,7 @@ pub(crate) struct Stored {
 }
 
 pub(crate) enum StoredKind {
+    /// A response, its head or a slice.
     Object(StoredHeader),
     /// See [`crate::shelf::Entry::Varies`].
     Varies(Arc<Selector>, u64),
@@ -43,8 +45,48 @@ pub(crate) struct StoredHeader {
     pub(crate) group_event: GroupEvent,
     pub(crate) checked: AtomicU64,
     pub(crate) invalidated: AtomicU64,
-    /// Whether the file says so too.
-    pub(crate) is_noted: AtomicBool,
+    /// What the file says of that.
+    pub(crate) noted: AtomicU64,
+    pub(crate) part: StoredPart,
+}
+
+/// Which part of a response a file holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum StoredPart {
+    /// All of it.
+    Whole,
+    /// All but the content, which lies in the slices of this generation.
+    Head {
+        /// See [`crate::slices::Slices`].
+        generation: u64,
+    },
+    /// A slice of this response. Boxed, since most files hold all.
+    Slice(Box<SliceOf>),
+}
+
+impl Stored {
+    /// The response whose head this is under `key`, or whose slice it is.
+    pub(crate) fn response(&self, key: ObjectKey) -> Option<SliceOf> {
+        match &self.kind {
+            StoredKind::Object(header) => match &header.part {
+                StoredPart::Head { generation } => Some(SliceOf { head: key, generation: *generation }),
+                StoredPart::Slice(of) => Some(**of),
+                StoredPart::Whole => None,
+            },
+            StoredKind::Varies(..) => None,
+        }
+    }
+
+    /// Whether this is the head of that generation, under the key of the head.
+    pub(crate) fn is_head_of(&self, of: SliceOf) -> bool {
+        matches!(&self.kind, StoredKind::Object(header)
+            if header.part == StoredPart::Head { generation: of.generation })
+    }
+
+    /// Whether this is a slice.
+    pub(crate) fn is_slice(&self) -> bool {
+        matches!(&self.kind, StoredKind::Object(header) if matches!(header.part, StoredPart::Slice(_)))
+    }
 }
 
 impl StoredHeader {
@@ -148,6 +190,11 @@ impl Index {
         self.files.iter().collect()
     }
 
+    /// Every head and slice, as the walk comes to it.
+    pub(crate) fn in_slices(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.files.iter().filter(|(key, stored)| stored.response(*key).is_some())
+    }
+
     pub(crate) fn file_count(&self) -> usize {
         self.files.len()
     }
@@ -169,6 +216,6 @@ mod tests {
         let entry = size_of::<Stored>() + 2 * size_of::<usize>();
         let place = size_of::<Slot>() + 21;
         let (least, most) = (entry + place * 3 / 2, entry + place * 3);
-        assert!(least >= 150 && most <= 300, "{least} to {most}");
+        assert!(least >= 150 && most <= 320, "{least} to {most}");
     }
 }

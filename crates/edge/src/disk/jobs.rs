@@ -6,17 +6,19 @@
 use super::index::{Index, Stored};
 use crate::object::{Object, place};
 use crate::shelf::{ObjectKey, Selector};
+use crate::slices::SliceOf;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// How many writes may wait. More are not written.
 pub(crate) const WRITES_QUEUED_MAX: usize = 1024;
 
-/// How much content of waiting writes is held, in bytes, beside what memory holds of it.
+/// How much content of waiting writes is held, in bytes, beside what memory holds of it. A write that is larger by itself
+/// waits alone.
 pub(crate) const WRITE_BYTES_QUEUED_MAX: u64 = 64 << 20;
 
 /// How many keys are remembered that were removed while the files are still being found. After more, files that are
@@ -53,12 +55,14 @@ struct Waiting {
     is_cancelled: bool,
     /// Files that are in the index no more and on disk still. Each was in the index once, which bounds them.
     condemned: Vec<(ObjectKey, u64)>,
-    settles: Vec<(ObjectKey, oneshot::Sender<()>)>,
+    settles: Vec<(ObjectKey, oneshot::Sender<bool>)>,
     sweep: Option<oneshot::Sender<SweepOutcome>>,
     /// Keys removed while files are being found; `None` once all are.
     removed: Option<RemovedKeys>,
     is_told_to_save: bool,
     is_told_to_stop: bool,
+    /// The thread has ended: nobody answers any more.
+    is_over: bool,
 }
 
 #[derive(Default)]
@@ -70,7 +74,7 @@ struct RemovedKeys {
 /// What the thread takes for one turn.
 pub(super) struct Turn {
     pub(super) condemned: Vec<(ObjectKey, u64)>,
-    pub(super) settles: Vec<(ObjectKey, oneshot::Sender<()>)>,
+    pub(super) settles: Vec<(ObjectKey, oneshot::Sender<bool>)>,
     pub(super) write: Option<Write>,
     pub(super) sweep: Option<oneshot::Sender<SweepOutcome>>,
     pub(super) is_told_to_save: bool,
@@ -81,13 +85,20 @@ pub(super) struct Jobs {
     waiting: Mutex<Waiting>,
     came: Condvar,
     write_bytes: AtomicU64,
+    /// Told each time a write leaves the queue.
+    left: Notify,
 }
 
 impl Jobs {
     /// No jobs; files of an earlier run are yet to be found.
     pub(super) fn new() -> Self {
         let waiting = Waiting { removed: Some(RemovedKeys::default()), ..Waiting::default() };
-        Self { waiting: Mutex::new(waiting), came: Condvar::new(), write_bytes: AtomicU64::new(0) }
+        Self {
+            waiting: Mutex::new(waiting),
+            came: Condvar::new(),
+            write_bytes: AtomicU64::new(0),
+            left: Notify::new(),
+        }
     }
 
     /// How much content waits to be written.
@@ -98,11 +109,11 @@ impl Jobs {
     /// Queues a write. Whether there was room for it.
     pub(super) fn write(&self, key: ObjectKey, kind: WriteKind, bytes: u64) -> bool {
         // Read first: when the queue is full, hits must not all wait for its lock.
-        if self.write_bytes() + bytes > WRITE_BYTES_QUEUED_MAX {
+        if !self.has_room(bytes) {
             return false;
         }
         let mut waiting = self.waiting.lock();
-        if waiting.writes.len() >= WRITES_QUEUED_MAX {
+        if waiting.is_over || waiting.writes.len() >= WRITES_QUEUED_MAX {
             return false;
         }
         waiting.cancel(key, &self.write_bytes);
@@ -110,6 +121,25 @@ impl Jobs {
         waiting.writes.push_back(Write { key, kind, bytes });
         self.came.notify_one();
         true
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        let queued = self.write_bytes();
+        queued == 0 || queued + bytes <= WRITE_BYTES_QUEUED_MAX
+    }
+
+    /// Waits until a write of so many bytes would find room.
+    pub(super) async fn room(&self, bytes: u64) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            // From here on no write leaves unheard.
+            left.as_mut().enable();
+            if self.has_room(bytes) && self.waiting.lock().writes.len() < WRITES_QUEUED_MAX {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Whether an object waits to be written or is being written, and was not removed meanwhile.
@@ -120,6 +150,15 @@ impl Jobs {
                 && matches!(&write.kind, WriteKind::Object(there) if std::ptr::eq(&raw const **there, object))
         };
         waiting.writing == Some(key) && !waiting.is_cancelled || waiting.writes.iter().any(is_this)
+    }
+
+    /// Whether the head of a response waits to be written, or is being written.
+    pub(super) fn holds_head(&self, of: SliceOf) -> bool {
+        let waiting = self.waiting.lock();
+        let is_head = |write: &Write| {
+            write.key == of.head && matches!(&write.kind, WriteKind::Object(there) if of.is_of(there))
+        };
+        waiting.writing == Some(of.head) || waiting.writes.iter().any(is_head)
     }
 
     /// Takes a key out of the index and out of the queue. Whether there was anything. Keeps away a file that is yet to be
@@ -150,19 +189,26 @@ impl Jobs {
         }
     }
 
-    /// Asks to be told when all that is condemned under this key is gone for good.
-    pub(super) fn settle(&self, key: ObjectKey) -> oneshot::Receiver<()> {
+    /// Asks to be told when all that is condemned under this key is gone for good, or that nobody can tell. No answer once
+    /// the thread has ended.
+    pub(super) fn settle(&self, key: ObjectKey) -> oneshot::Receiver<bool> {
         let (done, settled) = oneshot::channel();
-        self.waiting.lock().settles.push((key, done));
-        self.came.notify_one();
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_over {
+            waiting.settles.push((key, done));
+            self.came.notify_one();
+        }
         settled
     }
 
     /// Asks for a sweep. A second request takes the place of the first, which then has no answer.
     pub(super) fn sweep(&self) -> oneshot::Receiver<SweepOutcome> {
         let (done, swept) = oneshot::channel();
-        self.waiting.lock().sweep = Some(done);
-        self.came.notify_one();
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_over {
+            waiting.sweep = Some(done);
+            self.came.notify_one();
+        }
         swept
     }
 
@@ -192,6 +238,7 @@ impl Jobs {
         waiting.is_cancelled = false;
         if let Some(write) = &write {
             self.write_bytes.fetch_sub(write.bytes, Ordering::Relaxed);
+            self.left.notify_waiters();
         }
         Turn {
             condemned: std::mem::take(&mut waiting.condemned),
@@ -240,6 +287,17 @@ impl Jobs {
         index.insert(key, stored)
     }
 
+    /// The thread ends: whoever waits for it, or will, is let go.
+    pub(super) fn end(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.is_over = true;
+        waiting.settles.clear();
+        waiting.sweep = None;
+        waiting.writes.clear();
+        self.write_bytes.store(0, Ordering::Relaxed);
+        self.left.notify_waiters();
+    }
+
     /// All files of earlier runs are found.
     pub(super) fn recovered(&self) {
         self.waiting.lock().removed = None;
@@ -269,12 +327,7 @@ impl Waiting {
                 found = true;
                 write_bytes.fetch_sub(write.bytes, Ordering::Relaxed);
                 if let WriteKind::Object(object) = &write.kind {
-                    let _ = object.place.compare_exchange(
-                        place::QUEUED,
-                        place::MEMORY,
-                        Ordering::AcqRel,
-                        Ordering::Acquire,
-                    );
+                    object.leave_queue(place::MEMORY);
                 }
             }
             !goes

@@ -4,10 +4,10 @@
 //! what [`super`] argues with. A turn does no waiting and can be taken by a test.
 
 use super::format::{
-    self, BadFile, FrontKind, META_BYTES_MAX, STANDING_BYTES, Standings, encode_object, encode_selector,
-    encode_standing,
+    self, BadFile, FrontKind, FrontPart, META_BYTES_MAX, STANDING_BYTES, Standings, encode_object,
+    encode_selector, encode_standing,
 };
-use super::index::{Stored, StoredHeader, StoredKind};
+use super::index::{Stored, StoredHeader, StoredKind, StoredPart};
 use super::jobs::{SweepOutcome, Turn, Write, WriteKind};
 use super::state_file::{Durable, Tier};
 use super::volume::{BUCKETS, ObjectFile};
@@ -19,7 +19,7 @@ use crate::state::Counters;
 use purge::{Epoch, PurgeSeq};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
@@ -76,6 +76,8 @@ struct Recovering {
     began: Duration,
     dropped: u64,
     broken: u64,
+    /// Files that an edge of another version wrote.
+    other_layout: u64,
 }
 
 /// What is to become of a file that was found.
@@ -90,8 +92,16 @@ impl Keeper {
     pub(super) fn new(disk: Arc<Disk>, swept_to: PurgeSeq) -> Self {
         let epoch = disk.ledger.epoch();
         let began = (disk.boot)();
-        let recovering =
-            Recovering { epoch, swept_to, next_bucket: 0, files: Vec::new(), began, dropped: 0, broken: 0 };
+        let recovering = Recovering {
+            epoch,
+            swept_to,
+            next_bucket: 0,
+            files: Vec::new(),
+            began,
+            dropped: 0,
+            broken: 0,
+            other_layout: 0,
+        };
         Self {
             swept: epoch.map(|epoch| (epoch, swept_to)),
             saved: None,
@@ -108,7 +118,7 @@ impl Keeper {
         }
     }
 
-    /// Works until it is told to end.
+    /// Works until it is told to end. Then the directory may be another edge's.
     pub(crate) fn run(mut self) {
         loop {
             let is_done = self.turn();
@@ -121,6 +131,10 @@ impl Keeper {
             }
         }
         self.save();
+        self.disk.jobs.end();
+        self.disk.is_closed.store(true, Ordering::Release);
+        self.disk.volume.release();
+        self.disk.released.send_replace(true);
     }
 
     /// The same on a thread that others need, too: with a pause before each turn. A long one stands for a slow disk.
@@ -143,8 +157,8 @@ impl Keeper {
             self.unlink(key, serial);
         }
         for (key, done) in settles {
-            self.settle(key);
-            let _ = done.send(());
+            let is_settled = self.settle(key);
+            let _ = done.send(is_settled);
         }
         if is_told_to_stop && self.stopping_until.is_none() {
             self.stopping_until = Some(now + STOP_TIMEOUT);
@@ -181,15 +195,15 @@ impl Keeper {
         }
     }
 
-    /// What is condemned is unlinked by now; this makes it last.
-    fn settle(&mut self, key: ObjectKey) {
-        if self.has_given_up() {
-            return;
+    /// What is condemned is unlinked by now; this makes it last. Whether it did.
+    fn settle(&mut self, key: ObjectKey) -> bool {
+        if !self.has_given_up() {
+            let bucket = self.file(key, 0).bucket();
+            if let Err(error) = self.disk.volume.sync_bucket(self.disk.tier.instance, bucket) {
+                self.give_up("a removal can't be made durable", &error);
+            }
         }
-        let bucket = self.file(key, 0).bucket();
-        if let Err(error) = self.disk.volume.sync_bucket(self.disk.tier.instance, bucket) {
-            self.give_up("a removal can't be made durable", &error);
-        }
+        !self.has_given_up()
     }
 
     fn has_given_up(&self) -> bool {
@@ -209,8 +223,13 @@ impl Keeper {
 
     fn write(&mut self, write: Write) {
         let Write { key, kind, .. } = write;
-        if !self.disk.takes_writes() {
+        if !self.disk.takes_writes() || self.is_slice_alone(&kind) {
             self.not_written(&kind);
+            return;
+        }
+        // Kept off the disk after it was queued: a file of it might know less than is known by now.
+        if matches!(&kind, WriteKind::Object(object) if object.place.load(Ordering::Acquire) != place::QUEUED)
+        {
             return;
         }
         if self.disk.ledger.epoch() != self.saved_epoch {
@@ -225,7 +244,7 @@ impl Keeper {
         };
         let Some((front, stored)) = composed else {
             if let WriteKind::Object(object) = &kind {
-                object.place.store(place::REFUSED, Ordering::Release);
+                object.leave_queue(place::REFUSED);
             }
             return;
         };
@@ -255,7 +274,7 @@ impl Keeper {
                 (_, true) => place::REFUSED,
                 (false, false) => place::MEMORY,
             };
-            object.place.store(place, Ordering::Release);
+            object.leave_queue(place);
         }
         self.unlink_evicted(gone, key);
     }
@@ -274,7 +293,7 @@ impl Keeper {
             return None;
         }
         let standing = Standings { checked: applied, invalidated };
-        let front = encode_object(file, epoch, standing, object, object.content.whole()?)?;
+        let front = encode_object(file, epoch, standing, object)?;
         let header = StoredHeader {
             url: object.url.clone(),
             birth: object.birth.clone(),
@@ -282,7 +301,12 @@ impl Keeper {
             group_event: object.group_event(),
             checked: AtomicU64::new(applied.number()),
             invalidated: AtomicU64::new(invalidated.number()),
-            is_noted: AtomicBool::new(invalidated > PurgeSeq::ZERO),
+            noted: AtomicU64::new(invalidated.number()),
+            part: match (object.content.slices(), object.content.slice_of()) {
+                (Some(slices), _) => StoredPart::Head { generation: slices.generation },
+                (None, Some(of)) => StoredPart::Slice(Box::new(of)),
+                (None, None) => StoredPart::Whole,
+            },
         };
         Some((front, StoredKind::Object(header)))
     }
@@ -290,6 +314,7 @@ impl Keeper {
     fn unlink_evicted(&mut self, gone: Vec<(ObjectKey, Arc<Stored>)>, newcomer: ObjectKey) {
         for (key, stored) in gone {
             if key != newcomer {
+                self.disk.note_full();
                 Counters::count(&self.disk.counts.evicted);
             }
             self.unlink(key, stored.serial);
@@ -299,8 +324,14 @@ impl Keeper {
     fn not_written(&self, kind: &WriteKind) {
         Counters::count(&self.disk.counts.not_written);
         if let WriteKind::Object(object) = kind {
-            object.place.store(place::MEMORY, Ordering::Release);
+            object.leave_queue(place::MEMORY);
         }
+    }
+
+    /// Whether this is a slice whose head is not on disk: nobody could find it. With its slices a head stays.
+    fn is_slice_alone(&self, kind: &WriteKind) -> bool {
+        let WriteKind::Object(object) = kind else { return false };
+        object.content.slice_of().is_some_and(|of| !self.disk.uses_head(of))
     }
 
     /// One line for all the writes that fail until one succeeds.
@@ -345,7 +376,8 @@ impl Keeper {
             let is_gone = match header.sweep(&self.disk.ledger, sweeping.swept_to) {
                 Standing::Clear => false,
                 Standing::Invalidated(seq) => {
-                    !header.is_noted.load(Ordering::Acquire)
+                    // A later one counts, too: a 304 raises slices against an earlier one.
+                    seq.number() > header.noted.load(Ordering::Acquire)
                         && !self.note_invalidated(key, &stored, header, sweeping.swept_to, seq)
                 }
                 Standing::Deleted(_) | Standing::BeyondHorizon => true,
@@ -371,7 +403,9 @@ impl Keeper {
         let file = self.file(key, stored.serial);
         let standing: [u8; STANDING_BYTES] = encode_standing(file, Standings { checked, invalidated });
         let noted = self.disk.volume.write_over(file, &standing).is_ok();
-        header.is_noted.store(noted, Ordering::Release);
+        if noted {
+            header.noted.store(invalidated.number(), Ordering::Release);
+        }
         noted
     }
 
@@ -440,8 +474,11 @@ impl Keeper {
                 self.unlink(file.key, file.serial);
             }
             FoundFile::Broken(why) => {
-                recovering.broken += 1;
-                debug!(%why, "a broken file was dropped");
+                match why {
+                    BadFile::Version => recovering.other_layout += 1,
+                    _ => recovering.broken += 1,
+                }
+                debug!(%why, "a file that can't be used was dropped");
                 self.unlink(file.key, file.serial);
             }
         }
@@ -479,7 +516,12 @@ impl Keeper {
                     group_event: GroupEvent::FIRST,
                     checked: AtomicU64::new(checked.number()),
                     invalidated: AtomicU64::new(front.standing.invalidated.number()),
-                    is_noted: AtomicBool::new(front.standing.invalidated > PurgeSeq::ZERO),
+                    noted: AtomicU64::new(front.standing.invalidated.number()),
+                    part: match object.part {
+                        FrontPart::Whole => StoredPart::Whole,
+                        FrontPart::Head(slices) => StoredPart::Head { generation: slices.generation },
+                        FrontPart::Slice(slice) => StoredPart::Slice(Box::new(slice.of)),
+                    },
                 };
                 if matches!(
                     header.standing(&self.disk.ledger),
@@ -508,6 +550,12 @@ impl Keeper {
         }
         self.disk.jobs.recovered();
         self.disk.is_recovered.store(true, Ordering::Release);
+        if recovering.other_layout > 0 {
+            info!(
+                files = recovering.other_layout,
+                "the cache directory held files of another version of Everfresh: they are dropped, and fetched anew"
+            );
+        }
         let took_ms = (self.disk.boot)().saturating_sub(recovering.began).as_millis();
         info!(
             files = self.disk.index.file_count(),

@@ -3,8 +3,8 @@
 //! Requests that want one object share one read. What is read is verified before anyone sees it, and is judged by the
 //! ledger again by whoever asked, after the read: a mark that was applied meanwhile counts.
 
-use super::format::{self, BadFile, FrontKind};
-use super::index::{Stored, StoredHeader, StoredKind};
+use super::format::{self, BadFile, FrontKind, FrontPart};
+use super::index::{Stored, StoredHeader, StoredKind, StoredPart};
 use super::volume::ObjectFile;
 use super::{Disk, nanos};
 use crate::body::Content;
@@ -84,8 +84,12 @@ impl Disk {
             self.jobs.condemn_file(key, stored.serial, &self.index);
             return Recalled::Gone(purge);
         }
-        if self.now() < self.reads.pause_until.load(Ordering::Acquire) {
+        if !self.is_read() {
             return Recalled::Nothing;
+        }
+        if let StoredPart::Slice(of) = &header.part {
+            // With its slices a head stays.
+            self.uses_head(**of);
         }
         let mut reading = self.read_of(key, &stored);
         let read = tokio::time::timeout(READ_TIMEOUT, reading.wait_for(Option::is_some)).await;
@@ -108,6 +112,11 @@ impl Disk {
                 Recalled::Nothing
             }
         }
+    }
+
+    /// Whether anything is read from this disk now.
+    pub(super) fn is_read(&self) -> bool {
+        !self.is_closed() && self.now() >= self.reads.pause_until.load(Ordering::Acquire)
     }
 
     /// The read of this file that is under way, or a new one. It runs by itself: whoever asked for it may leave.
@@ -169,6 +178,18 @@ impl Disk {
         if object.url != header.url || object.tags != header.tags || object.born != header.birth.born {
             return Err(RecallError::Other);
         }
+        let content = match (object.part, &header.part) {
+            (FrontPart::Whole, StoredPart::Whole) => Content::of_whole(content),
+            (FrontPart::Head(slices), StoredPart::Head { generation })
+                if slices.generation == *generation =>
+            {
+                Content::in_slices(Arc::new(slices))
+            }
+            (FrontPart::Slice(slice), StoredPart::Slice(of)) if slice.of == **of => {
+                Content::of_whole_slice(slice, content)
+            }
+            _ => return Err(RecallError::Other),
+        };
         // In this order: what raised `checked` had noted its outcome before.
         let checked = header.checked.load(Ordering::Acquire);
         let invalidated = header.invalidated.load(Ordering::Acquire);
@@ -183,7 +204,7 @@ impl Disk {
             headers: object.headers,
             freshness: object.freshness,
             declared_length: object.declared_length,
-            content: Content::of_whole(content),
+            content,
         };
         Ok(Object::recalled(parts, checked, invalidated, stored.serial))
     }

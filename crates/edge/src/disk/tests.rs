@@ -5,6 +5,7 @@ mod failing;
 mod power_loss;
 mod selector;
 mod simulated;
+mod slices;
 
 use super::{Disk, DiskCounts, Keeper, Opened};
 use crate::body::Content;

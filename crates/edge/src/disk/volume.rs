@@ -4,6 +4,7 @@
 //! the tests bring such a volume, and one that is full or broken. [`Directory`] is the real one.
 
 use crate::shelf::ObjectKey;
+use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -90,6 +91,9 @@ pub trait Volume: Send + Sync + 'static {
     /// Makes the removals of one bucket durable.
     fn sync_bucket(&self, instance: u64, bucket: u16) -> io::Result<()>;
 
+    /// Lets another edge open it. Whoever calls changes nothing there any more.
+    fn release(&self) {}
+
     /// Runs a read for a request, on a thread that may wait for the disk.
     fn apart(&self, read: Box<dyn FnOnce() + Send>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let reading = tokio::task::spawn_blocking(read);
@@ -102,8 +106,8 @@ pub trait Volume: Send + Sync + 'static {
 pub(crate) struct Directory {
     root: PathBuf,
     handle: File,
-    /// Held while the process lives; `None` for whoever only looks.
-    _lock: Option<File>,
+    /// Held until it is released, or the process ends; `None` for whoever only looks.
+    lock: Mutex<Option<File>>,
 }
 
 /// Why a directory can't be used.
@@ -141,14 +145,14 @@ impl Directory {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let handle = File::open(root).map_err(failed)?;
-        Ok(Self { root: root.to_owned(), handle, _lock: Some(lock) })
+        Ok(Self { root: root.to_owned(), handle, lock: Mutex::new(Some(lock)) })
     }
 
     /// Opens a directory to look at it, whether an edge uses it or not.
     pub(crate) fn look(root: &Path) -> Result<Self, DirectoryError> {
         let handle =
             File::open(root).map_err(|source| DirectoryError::Io { path: root.to_owned(), source })?;
-        Ok(Self { root: root.to_owned(), handle, _lock: None })
+        Ok(Self { root: root.to_owned(), handle, lock: Mutex::new(None) })
     }
 
     /// How many bytes the file system has left for this process.
@@ -273,5 +277,9 @@ impl Volume for Directory {
 
     fn sync_bucket(&self, instance: u64, bucket: u16) -> io::Result<()> {
         File::open(self.bucket(instance, bucket))?.sync_all()
+    }
+
+    fn release(&self) {
+        *self.lock.lock() = None;
     }
 }

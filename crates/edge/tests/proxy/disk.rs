@@ -13,7 +13,7 @@ const VALIDATED: &str = "cache-control: max-age=60\r\netag: \"1\"\r\ncache-tag: 
 const SWEPT_OFTEN: Duration = Duration::from_millis(20);
 
 /// An edge with a disk tier in a directory of its own.
-async fn world_on(directory: &TempDir, change: impl FnOnce(&mut EdgeConfig)) -> World {
+pub(crate) async fn world_on(directory: &TempDir, change: impl FnOnce(&mut EdgeConfig)) -> World {
     let disk = DiskConfig { directory: directory.path().join("cache"), bytes: 64 << 20 };
     World::start_with(|config| {
         config.disk = Some(disk);
@@ -22,20 +22,20 @@ async fn world_on(directory: &TempDir, change: impl FnOnce(&mut EdgeConfig)) -> 
     .await
 }
 
-fn count(world: &World, of: impl Fn(&DiskCounts) -> &Counter) -> u64 {
+pub(crate) fn count(world: &World, of: impl Fn(&DiskCounts) -> &Counter) -> u64 {
     world.edge.disk().map(|(_, counts)| of(counts).load(Ordering::Relaxed)).unwrap()
 }
 
-async fn until_written(world: &World, objects: u64) {
+pub(crate) async fn until_written(world: &World, objects: u64) {
     until("objects on disk", || count(world, |counts| &counts.written) >= objects).await;
 }
 
-async fn until_recovered(world: &World) {
+pub(crate) async fn until_recovered(world: &World) {
     until("the files of the last run", || world.edge.disk().unwrap().0.is_recovered).await;
 }
 
 /// Whether any file below `directory` holds these bytes.
-fn holds(directory: &Path, bytes: &[u8]) -> bool {
+pub(crate) fn holds(directory: &Path, bytes: &[u8]) -> bool {
     std::fs::read_dir(directory).into_iter().flatten().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -47,7 +47,7 @@ fn holds(directory: &Path, bytes: &[u8]) -> bool {
 }
 
 /// Calls `each` with every file of a stored object.
-fn each_object(directory: &Path, each: &mut dyn FnMut(&Path)) {
+pub(crate) fn each_object(directory: &Path, each: &mut dyn FnMut(&Path)) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -62,7 +62,7 @@ fn each_object(directory: &Path, each: &mut dyn FnMut(&Path)) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -25,8 +25,8 @@ fn slicing(config: &mut edge::EdgeConfig) {
 pub(crate) struct File {
     pub(crate) etag: String,
     pub(crate) content: Arc<Vec<u8>>,
-    fields: String,
-    has_ranges: bool,
+    pub(crate) fields: String,
+    pub(crate) has_ranges: bool,
 }
 
 impl File {

@@ -51,7 +51,7 @@ proptest! {
     fn any_meta_block_is_read_or_refused(
         changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..6),
         cut in proptest::option::of(any::<usize>()),
-        kind in 1_u8..3,
+        kind in 0_u8..6,
     ) {
         let mut meta = object_meta(3);
         let own = begin_meta(file(), kind).0;

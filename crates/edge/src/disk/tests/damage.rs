@@ -1,13 +1,18 @@
 //! Files that were cut, or in which bits have flipped: always noticed, never another answer, and no panic whatever a file
 //! holds.
 
+use super::slices::in_slices;
 use super::{EPOCH, object};
+use crate::body::Content;
 use crate::disk::format::{
-    BadFile, FrontKind, STANDING_BYTES, Standings, decode_front, encode_object, encode_selector,
+    BadFile, FrontKind, FrontPart, STANDING_BYTES, Standings, decode_front, encode_object, encode_selector,
 };
 use crate::disk::volume::ObjectFile;
+use crate::object::{NewObject, Object};
 use crate::shelf::{ObjectKey, Selector};
-use http::HeaderName;
+use crate::slices::{SliceId, SliceOf, Slices};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 use httpcache::{CookiePart, KeyParts, VaryRule};
 use proptest::prelude::*;
 use purge::{Ledger, PurgeSeq};
@@ -22,7 +27,7 @@ fn name() -> ObjectFile {
 fn file_of(tags: &str, content: &[u8]) -> Vec<u8> {
     let ledger = Ledger::new([1; 16]);
     let object = object(&ledger, 1, PurgeSeq::new(5), tags, content);
-    let mut bytes = encode_object(name(), EPOCH, STANDING, &object, object.content.whole().unwrap()).unwrap();
+    let mut bytes = encode_object(name(), EPOCH, STANDING, &object).unwrap();
     bytes.extend_from_slice(content);
     bytes
 }
@@ -35,6 +40,31 @@ fn file_of_selector() -> Vec<u8> {
         rule: VaryRule::Fields(names("accept-language").into()),
     };
     encode_selector(name(), &selector, 4).unwrap()
+}
+
+/// The files of a head and of a slice.
+fn files_in_slices() -> [Vec<u8>; 2] {
+    let ledger = Ledger::new([1; 16]);
+    let whole = object(&ledger, 1, PurgeSeq::new(5), "red", b"");
+    let made_of = |content| {
+        Object::new(NewObject {
+            url: whole.url.clone(),
+            birth: whole.birth.clone(),
+            tags: whole.tags.clone(),
+            tags_ignored: 0,
+            grouping: None,
+            status: whole.status,
+            headers: HeaderMap::new(),
+            freshness: whole.freshness,
+            declared_length: Some(36),
+            content,
+        })
+    };
+    let of = SliceOf { head: ObjectKey::from_bytes([9; 16]), generation: 8 };
+    let slice =
+        made_of(Content::of_whole_slice(SliceId { of, index: 2 }, Bytes::from_static(b"some content")));
+    let encoded = |object: &Object| encode_object(name(), EPOCH, STANDING, object).unwrap();
+    [encoded(&made_of(in_slices(8))), [&encoded(&slice)[..], b"some content"].concat()]
 }
 
 /// What a file says: its front, and that its content is what was stored.
@@ -66,7 +96,8 @@ fn summed_anew(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn every_bit_and_every_cut_of_a_small_file_is_noticed() {
-    for bytes in [file_of("red,blue", b"some content"), file_of("", b""), file_of_selector()] {
+    let [head, slice] = files_in_slices();
+    for bytes in [file_of("red,blue", b"some content"), file_of("", b""), file_of_selector(), head, slice] {
         assert!(read(name(), &bytes).is_ok());
         for bit in 0..bytes.len() * 8 {
             assert!(read(name(), &flipped(&bytes, bit)).is_err(), "bit {bit} flipped");
@@ -80,8 +111,26 @@ fn every_bit_and_every_cut_of_a_small_file_is_noticed() {
 }
 
 #[test]
+fn heads_and_slices_are_read_back() {
+    let parts = files_in_slices().map(|bytes| match read(name(), &bytes).unwrap() {
+        (STANDING, FrontKind::Object(object)) => object,
+        other => panic!("{other:?}"),
+    });
+    let [FrontPart::Head(slices), FrontPart::Slice(slice)] = parts.map(|object| object.part) else {
+        panic!("other kinds");
+    };
+    let stored = in_slices(8);
+    let expected = stored.slices().unwrap();
+    let shown = |slices: &Slices| format!("{slices:?}");
+    assert_eq!(shown(&slices), shown(expected));
+    let of = SliceOf { head: ObjectKey::from_bytes([9; 16]), generation: 8 };
+    assert_eq!(slice, SliceId { of, index: 2 });
+}
+
+#[test]
 fn a_file_under_the_name_of_another_is_noticed() {
-    for bytes in [file_of("red", b"some content"), file_of_selector()] {
+    let [head, slice] = files_in_slices();
+    for bytes in [file_of("red", b"some content"), file_of_selector(), head, slice] {
         let other_key = ObjectFile { key: ObjectKey::from_bytes([8; 16]), ..name() };
         for file in [ObjectFile { instance: 4, ..name() }, other_key, ObjectFile { serial: 98, ..name() }] {
             assert!(read(file, &bytes).is_err(), "{file:?}");
@@ -119,7 +168,8 @@ proptest! {
     ) {
         // Noise alone, noise behind a whole beginning, and nonsense that the sums vouch for.
         prop_assert!(read(name(), &noise).is_err());
-        for good in [file_of("red,blue", b"some content"), file_of_selector()] {
+        let [head, slice] = files_in_slices();
+        for good in [file_of("red,blue", b"some content"), file_of_selector(), head, slice] {
             prop_assert!(read(name(), &[&good[..STANDING_BYTES], &noise].concat()).is_err());
             let mut bytes = good.clone();
             for (at, byte) in &edits {
