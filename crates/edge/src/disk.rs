@@ -472,6 +472,14 @@ impl Disk {
         self.full_at.fetch_min(self.index.used_bytes(), Ordering::Relaxed);
     }
 
+    /// Ends the tier while the edge goes on from memory: what is queued is written, the state is made durable, and the
+    /// directory is free for another edge.
+    pub(crate) async fn close(&self) {
+        self.jobs.stop();
+        // Kept by this tier itself.
+        let _ = self.released.subscribe().wait_for(|released| *released).await;
+    }
+
     /// Whether the directory may be another edge's by now.
     fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)

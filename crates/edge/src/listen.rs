@@ -142,6 +142,9 @@ pub fn start<F: Feed>(config: EdgeConfig, feed: F, clocks: Clocks) -> Result<Edg
     };
     let sockets = sockets::spread(sockets, config.workers);
     let access_log = open_access_log(&config)?;
+    if let (Some(handed), Some(path), Some(_)) = (&mut handed, &config.hand_over, &config.disk) {
+        handed.ask_for_disk(path)?;
+    }
     // Before there are runtimes: a caller's own runtime would not let them go if this fails.
     let (state, keeper) = State::new(config, &Surroundings::of_system(clocks), access_log)?;
     let state = Arc::new(state);
@@ -236,7 +239,7 @@ impl Succession {
             self.opening.send_replace(true);
             handed.serving();
         }
-        match self.heir.wait(down).await {
+        match self.heir.wait(self.state.shelf.disk(), down).await {
             Ok(Outcome::HandedOver) => {
                 info!("handed over to the next edge");
                 self.passed_on.send_replace(true);

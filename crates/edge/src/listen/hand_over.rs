@@ -3,22 +3,27 @@
 //! The sockets themselves change hands, over a Unix socket, and with them the queues of connections that nobody has
 //! accepted yet: closing a socket of one's own would reset those. The next edge accepts only once it has its
 //! configuration and a lease, and says so; until then, and if it never does, this one serves on.
+//!
+//! A cache directory changes hands in between: the next edge asks for it, this one makes its state durable, lets go of it
+//! and serves on from memory.
 
 use super::sockets::{Entrance, Socket};
 use super::{StartError, ended};
+use crate::disk::Disk;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
 };
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -29,6 +34,9 @@ const SOCKETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many sockets are taken over at most: two for each of the most workers.
 const SOCKETS_MAX: usize = 512;
 
+/// How long the edge before may take to write what is queued for its disk and to let go of it.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How long to wait after a failure to accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -36,6 +44,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PLAIN: u8 = b'p';
 const TLS: u8 = b't';
 const END: u8 = b'e';
+const DISK: u8 = b'd';
+const RELEASED: u8 = b'r';
 const SERVING: u8 = b's';
 
 /// What an edge before this one handed over.
@@ -46,6 +56,28 @@ pub(super) struct Handed {
 }
 
 impl Handed {
+    /// Has the edge before let go of its cache directory. Blocks until it has.
+    pub(super) fn ask_for_disk(&mut self, path: &Path) -> Result<(), StartError> {
+        self.wait_for_disk().map_err(|source| StartError::HandOver { path: path.to_owned(), source })
+    }
+
+    fn wait_for_disk(&mut self) -> io::Result<()> {
+        self.link.write_all(&[DISK])?;
+        // Longer than the other may take: it says by itself that it could not.
+        self.link.set_read_timeout(Some(RELEASE_TIMEOUT + SOCKETS_TIMEOUT))?;
+        let mut word = [0];
+        match self.link.read_exact(&mut word) {
+            Ok(()) if word == [RELEASED] => Ok(()),
+            Ok(()) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "it says what this one does not understand"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(io::Error::other("the edge before does not let go of its cache directory"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Tells the edge before that it is no longer needed.
     pub(super) fn serving(mut self) {
         if let Err(error) = self.link.write_all(&[SERVING]) {
@@ -137,8 +169,12 @@ impl Heir {
         Ok(Self { path, sockets: sockets.iter().map(copy).collect::<io::Result<_>>()? })
     }
 
-    /// Waits for the next edge. Completes once it serves, or once this edge is told to end.
-    pub(super) async fn wait(self, mut down: watch::Receiver<bool>) -> io::Result<Outcome> {
+    /// Waits for the next edge. Completes once it serves, or once this edge is told to end. `disk` is what it may ask for.
+    pub(super) async fn wait(
+        self,
+        disk: Option<&Arc<Disk>>,
+        mut down: watch::Receiver<bool>,
+    ) -> io::Result<Outcome> {
         let listener = self.listen()?;
         loop {
             let accepted = tokio::select! {
@@ -154,7 +190,7 @@ impl Heir {
                 }
             };
             tokio::select! {
-                serves = self.hand_over(link) => match serves {
+                serves = self.hand_over(link, disk) => match serves {
                     // The file is the next one's by now.
                     Ok(()) => return Ok(Outcome::HandedOver),
                     Err(error) => warn!(%error, "the next edge did not take over: this one serves on"),
@@ -177,7 +213,7 @@ impl Heir {
         Ok(listener)
     }
 
-    async fn hand_over(&self, link: tokio::net::UnixStream) -> io::Result<()> {
+    async fn hand_over(&self, link: tokio::net::UnixStream, disk: Option<&Arc<Disk>>) -> io::Result<()> {
         let link = link.into_std()?;
         // In this thread nothing else happens.
         link.set_nonblocking(false)?;
@@ -185,10 +221,32 @@ impl Heir {
         give(&link, &self.sockets)?;
         link.set_nonblocking(true)?;
         let mut link = tokio::net::UnixStream::from_std(link)?;
-        match link.read_u8().await? {
-            SERVING => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it says what this one does not understand")),
+        loop {
+            match link.read_u8().await? {
+                SERVING => return Ok(()),
+                DISK => {
+                    if let Some(disk) = disk {
+                        release(disk).await?;
+                    }
+                    link.write_all(&[RELEASED]).await?;
+                }
+                _ => {
+                    let odd = "it says what this one does not understand";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, odd));
+                }
+            }
         }
+    }
+}
+
+/// Lets go of the cache directory, for good: if the next edge never serves, this one goes on from memory.
+async fn release(disk: &Arc<Disk>) -> io::Result<()> {
+    match tokio::time::timeout(RELEASE_TIMEOUT, disk.close()).await {
+        Ok(()) => {
+            info!("let go of the cache directory: from here on this edge serves from memory");
+            Ok(())
+        }
+        Err(_) => Err(io::Error::other("the disk of this one does not come to an end")),
     }
 }
 

@@ -1,6 +1,9 @@
 //! One edge after the other at the same address.
 
-use crate::world::{Client, PATIENCE, PAUSED_HOST, World, until};
+use crate::disk::{until_recovered, until_written};
+use crate::world::{Client, PATIENCE, PAUSED_HOST, World, until, url};
+use edge::DiskConfig;
+use purge::Method;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,5 +82,50 @@ async fn an_edge_that_never_gets_ready_takes_nothing_over() {
     tokio::time::timeout(PATIENCE, first.edge.handed_over()).await.expect("the edge before is told");
     first.stop().await;
     assert_eq!(Client::get(edge, PAUSED_HOST, "/", "").await.status, 503);
+    next.stop().await;
+}
+
+/// The next edge begins with what the one before had on disk, as far as purges leave it; until it serves, that one does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_directory_changes_hands_too() {
+    const MINUTE: &str = "cache-control: max-age=60\r\n";
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hand-over");
+    let disk = Some(DiskConfig { directory: directory.path().join("cache"), bytes: 64 << 20 });
+    let mut first = World::start_with(|config| {
+        (config.hand_over, config.disk) = (Some(path.clone()), disk.clone());
+    })
+    .await;
+    let edge = first.edge.address();
+    for name in ["/a", "/purged"] {
+        first.fetch(name, MINUTE, name).await;
+    }
+    until_written(&first, 2).await;
+    first.purge(url("/purged"), Method::Delete).await;
+
+    // One that never gets a lease: the one before serves on, from memory.
+    let failing = World::fenced_with(|config| {
+        (config.listen, config.hand_over, config.disk) = (edge, Some(path.clone()), disk.clone());
+    })
+    .await;
+    until_recovered(&failing).await;
+    assert_eq!(first.hit("/a").await.text(), "/a");
+    first.fetch("/only-in-memory", MINUTE, "x").await;
+    assert_eq!(first.hit("/only-in-memory").await.text(), "x");
+    assert!(first.edge.disk().unwrap().0.is_failing, "it has no disk any more");
+    failing.stop().await;
+    assert!(first.edge.is_ready());
+
+    let mut next = World::start_with(|config| {
+        (config.listen, config.hand_over, config.disk) = (edge, Some(path.clone()), disk.clone());
+    })
+    .await;
+    tokio::time::timeout(PATIENCE, first.edge.handed_over()).await.expect("the edge before is told");
+    first.stop().await;
+    until_recovered(&next).await;
+    assert_eq!(next.edge.disk().unwrap().0.files, 1, "what was purged is not taken over");
+    assert_eq!(next.hit("/a").await.text(), "/a");
+    next.fetch("/purged", MINUTE, "new").await;
+    until_written(&next, 1).await;
     next.stop().await;
 }
