@@ -2,6 +2,7 @@
 # make test    checks everything: format, lints, every crate, scenarios with real parts
 # make bench   compares hits, purges and memory with nginx, Varnish and HAProxy, in one run (BENCH_QUICK=1: a minute)
 # make fuzz    looks for bytes that make a reader of outside bytes break its promise (FUZZ_SECONDS=60, for all of them)
+# make model   explores the protocol as far as minutes go: every rule dropped in turn, larger worlds (MODEL_STATES=25, million each)
 # make trial   crawls a documentation tree and a large file through an edge that is killed and purged meanwhile
 # make bench-purge   measures lookups and purges by marks outstanding and objects cached
 #
@@ -38,6 +39,15 @@ demo: packages $(VENV)/ready
 bench: compared
 	cargo build --locked --release -p everfresh -p bench
 	@cargo run --locked --release --quiet -p bench -- $(if $(filter-out 0,$(BENCH_QUICK)),--quick)
+
+MODEL_STATES ?= 25
+
+.PHONY: model
+model:
+	cargo build --locked --release -p model
+	@cargo run --locked --release --quiet -p model -- whole
+	@cargo run --locked --release --quiet -p model -- mutants
+	@cargo run --locked --release --quiet -p model -- large $(MODEL_STATES)
 
 .PHONY: bench-purge
 bench-purge:

@@ -1,24 +1,27 @@
 //! The rules, each as what happens when it is dropped.
 
+use crate::content::Stored;
+use crate::control::Plane;
+use crate::network::Network;
 use crate::scenario::Scenario;
 
-/// Declares the mutants once: the enum, the list of all, and the scenario each must be caught in.
+/// Declares the mutants of one model once: the enum, the list of all, and the scenario each must be caught in.
 macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident in $scenario:ident,)+) => {
-        /// A rule of the protocol page, dropped.
+    ($(#[doc = $what:literal])+ $enum:ident of $scenarios:ident; $($(#[doc = $doc:literal])+ $name:ident in $scenario:ident,)+) => {
+        $(#[doc = $what])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Mutant {
+        pub enum $enum {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        impl Mutant {
+        impl $enum {
             /// Every mutant, in the order of declaration.
-            pub const ALL: &[Mutant] = &[$(Mutant::$name,)+];
+            pub const ALL: &[$enum] = &[$($enum::$name,)+];
 
             /// The scenario in which the checker must catch it.
-            pub fn scenario(self) -> Scenario {
+            pub fn scenario(self) -> $scenarios {
                 match self {
-                    $(Mutant::$name => Scenario::$scenario(),)+
+                    $($enum::$name => $scenarios::$scenario(),)+
                 }
             }
         }
@@ -26,6 +29,9 @@ macro_rules! mutants {
 }
 
 mutants! {
+    /// A rule of the protocol page, dropped in the model of one edge.
+    Mutant of Scenario;
+
     /// A follower is refused only if the highest mark lies above born and not above its `seen`.
     IntervalHighestOnly in collapse,
     /// A follower joins whatever its `seen`.
@@ -118,4 +124,116 @@ mutants! {
     OldGrant in restart,
     /// A grant for an earlier ping of the same process is taken for the new ping's.
     EarlierGrant in lease,
+}
+
+mutants! {
+    /// A rule of the protocol page, dropped in the model of a network.
+    NetworkMutant of Network;
+
+    /// A parent answers from its cache whatever the child's floor.
+    NoFloor in pair,
+    /// The born that is stored is read after the floor that was told.
+    FloorNotBorn in pair,
+    /// A parent lets a child below its floor join the fetch under way.
+    JoinsBelowFloor in two_children,
+    /// A child joins any fetch of its parent, and a client any of its edge, whatever `seen`.
+    JoinsAnyFetch in pair,
+    /// A fenced parent with the policy `serve` answers a child as it would a client.
+    ParentServes in pair_fenced,
+    /// A parent without a lease answers a child without one that has a floor it has reached.
+    ParentWithoutLease in pair_fenced,
+    /// A child without a lease tells its parent that it holds one.
+    FencedChildClaimsLease in pair_fenced,
+    /// A parent tells its own parent the child's floor, though its own `seen` is higher.
+    LowerFloorPassedOn in three_tiers,
+    /// A parent does not hand on the tags of what it answers.
+    TagsNotHandedOn in pair_tags,
+    /// A floor of another epoch is compared as if it were of this one.
+    FloorOfAnyEpoch in tiers_failover,
+    /// The born of another epoch counts as if it were of this one.
+    BornOfAnyEpoch in shorter_log,
+    /// What a follower has seen in another epoch counts as 0 against the fetch's born of that epoch.
+    FollowerAcrossEpochs in failover,
+    /// A copy of the log that lacks a commit is promoted in the same epoch.
+    EpochKept in failover,
+    /// An epoch begins without an entry that deletes all.
+    EpochWithoutEntry in failover,
+    /// Leases are granted though an edge has applied what the log lacks.
+    GrantsBehindEdge in late_epoch,
+    /// What an edge has applied beyond a restored log counts as acknowledged.
+    AcksBehindEdge in late_epoch,
+    /// An edge applies on from the first retained entry, over the gap.
+    GapIgnored in truncated,
+    /// A restarted process takes its predecessor's lease for its own.
+    LeaseSurvivesRestart in disk,
+    /// `applied` becomes durable, and its marks do not.
+    TornUnit in disk,
+    /// What is recovered counts as checked up to what the unit says is applied.
+    RecoveredCheckedToApplied in disk,
+    /// An object is written to a file without a walk, as if it had passed one.
+    FileWrittenUnwalked in disk,
+    /// Files are swept while an object composed before is yet to be written.
+    FilesSweptDuringWrite in disk,
+    /// A file that does not know the tag a 304 brought stays.
+    FileWithoutTagSurvives in disk_tags,
+    /// Such a file is unlinked, and clients are answered before that is durable.
+    TaglessFileUnsynced in disk_tags,
+    /// A sweep of files ends without a sync.
+    SweepWithoutSync in disk,
+}
+
+mutants! {
+    /// A rule of the protocol page, dropped in the model of the control plane.
+    ControlMutant of Plane;
+
+    /// A turn of the fold reads the members before the tasks.
+    MembersBeforeTasks in two_instances,
+    /// A silent member's row is removed by an instance that did not hear it, without waiting a lease.
+    SilentRemovedAtOnce in two_instances,
+    /// An instance knows a member that has no row.
+    MemberInMemory in two_instances,
+    /// Grants are read from a replica.
+    GrantsFromReplica in two_instances,
+    /// A process takes a grant after it gave up its lease for good.
+    LeftTakesGrant in two_instances,
+    /// Two processes are one member.
+    CloneIsMember in two_processes,
+    /// An instance that takes a task over goes on from when another saw it, by that one's clock.
+    TakeOverKeepsTime in taken_over,
+    /// An instance removes a leaving row by when another marked it, by that one's clock.
+    LeavingTimeShared in two_instances,
+    /// A leaving row is removed by when an instance saw it leaving before it was removed and came back.
+    EarlierMarkCounts in two_instances,
+    /// A primary that was replaced still grants.
+    ReplacedPrimaryGrants in replaced_primary,
+    /// A lowered `L` counts at once.
+    LoweredAtOnce in lowered,
+    /// A member whose clock may stop is removed for its silence.
+    StoppedClockRemoved in stopped_clock,
+}
+
+mutants! {
+    /// A rule of the protocol page, dropped in the model of what is stored.
+    ContentMutant of Stored;
+
+    /// A 304 renews every stored variant, not only the one whose validator it names.
+    NotModifiedRenewsAllVariants in variants,
+    /// The validator of a variant that was deleted is sent along with another's.
+    DeletedVariantNamed in variants,
+    /// A slice joins any response of the same validator.
+    SliceOfAnyResponse in slices,
+    /// A tag that a part brings is not the head's.
+    PartTagsNotOnHead in slices,
+    /// The tags of a part take the place of those that the head had.
+    PartTakesTags in slices,
+    /// The answer to HEAD raises the born of what is stored.
+    HeadRequestRaisesBorn in plain,
+    /// Leave to be stale counts against an invalidate, too.
+    LeaveBeatsPurge in plain,
+    /// A change of keys is an entry that deletes nothing.
+    KeysChangeWithoutDelete in keys,
+    /// An edge changes its keys before it applied their entry.
+    KeysSwitchedEarly in keys,
+    /// A purge is planned by the keys that were in force before.
+    PlannedByOldKeys in keys,
 }

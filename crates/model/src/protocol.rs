@@ -5,8 +5,10 @@
 
 use stateright::{Model, Property};
 
+use crate::event::{Event, Events};
 use crate::mutant::Mutant;
 use crate::scenario::Scenario;
+use crate::search::Told;
 use crate::state::{Content, Edge, Entry, Object, Phase, Ping, ReadEarly, Row, Seq, State, Task, UNTAGGED};
 
 /// The protocol in a scenario, whole or without one rule.
@@ -215,6 +217,7 @@ impl Protocol {
 
     fn take_lease(&self, state: &mut State) {
         let (Ping::Sent { t0 } | Ping::Granted { t0, .. }) = state.edge.ping else { return };
+        state.happened(Event::Leased);
         let from = if self.has(Mutant::LeaseFromGrant) { state.now } else { t0 };
         state.edge.lease_end = state.edge.lease_end.max(from + self.scenario.lease_ticks);
         state.edge.ping = Ping::None;
@@ -247,6 +250,7 @@ impl Protocol {
     fn jump(&self, state: &mut State) {
         let Ping::Granted { head, .. } = state.edge.ping else { return };
         state.jumps_left -= 1;
+        state.happened(Event::Jumped);
         state.edge.marks_to = head;
         state.edge.dropped = head;
         state.edge.sweeping = None;
@@ -287,6 +291,7 @@ impl Protocol {
             state.edge.dropped = swept_to;
             return;
         }
+        state.happened(Event::Swept);
         state.edge.sweeping = None;
         state.edge.dropped = state.edge.dropped.max(swept_to);
         if !self.has(Mutant::SweepForgets) {
@@ -298,6 +303,7 @@ impl Protocol {
         if let (true, Ping::Granted { head, .. }) = (self.has(Mutant::OldGrant), state.edge.ping) {
             state.early.grant = Some(head);
         }
+        state.happened(Event::Crashed);
         state.edge = Edge::new();
         state.requests.clear();
         state.rows.push(Row::Absent);
@@ -333,7 +339,9 @@ impl Protocol {
         for seq in 1..=state.head() {
             let length = length - u8::from(self.has(Mutant::DeadlineShort));
             let by_time = now >= state.log[usize::from(seq) - 1].accepted_at + length;
-            if by_time || self.acked(state, seq) {
+            let is_done = state.success & 1 << (seq - 1) != 0;
+            if !is_done && (by_time || self.acked(state, seq)) {
+                state.happened(if self.acked(state, seq) { Event::ByAcks } else { Event::ByTime });
                 state.success |= 1 << (seq - 1);
                 state.log[usize::from(seq) - 1].accepted_at = 0;
             }
@@ -442,6 +450,7 @@ impl Model for Protocol {
             jumps_left: scenario.jumps,
             early: ReadEarly::default(),
             broken: None,
+            events: Events::default(),
         }]
     }
 
@@ -460,13 +469,39 @@ impl Model for Protocol {
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
+        state.events = Events::default();
         self.take(&mut state, action);
         self.settle(&mut state);
         state.sort();
         Some(state)
     }
 
-    fn format_action(&self, action: &Action) -> String {
+    fn properties(&self) -> Vec<Property<Protocol>> {
+        vec![Property::always("the promise", |_, state: &State| state.broken.is_none())]
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        let waits = |phase: &Phase| matches!(phase, Phase::On { .. });
+        // Every request that waits for a flight names one that exists.
+        debug_assert!(!state.edge.flights.is_empty() || !state.requests.iter().any(|r| waits(&r.phase)));
+        true
+    }
+}
+
+impl Told for Protocol {
+    fn events(&self, state: &State) -> Events {
+        state.events
+    }
+
+    fn broken(&self, state: &State) -> Option<String> {
+        let broken = state.broken?;
+        Some(format!(
+            "answers after success of task {} with content fetched at {} and validated at {}",
+            broken.task, broken.content.fetched, broken.content.validated
+        ))
+    }
+
+    fn tell(&self, _: &State, action: &Action, _: &State) -> String {
         match action {
             Action::Step(index, choice) => {
                 let expired = if choice.expired { ", object expired" } else { "" };
@@ -481,16 +516,5 @@ impl Model for Protocol {
             Action::Commit(entry) => format!("commit {:?} {:?}", entry.method, entry.scope),
             other => format!("{other:?}"),
         }
-    }
-
-    fn properties(&self) -> Vec<Property<Protocol>> {
-        vec![Property::always("the promise", |_, state: &State| state.broken.is_none())]
-    }
-
-    fn within_boundary(&self, state: &State) -> bool {
-        let waits = |phase: &Phase| matches!(phase, Phase::On { .. });
-        // Every request that waits for a flight names one that exists.
-        debug_assert!(!state.edge.flights.is_empty() || !state.requests.iter().any(|r| waits(&r.phase)));
-        true
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Order: clock and lease; `seen`; object, fetches under way, marks; the horizon last.
 
+use crate::event::Event;
 use crate::mutant::Mutant;
 use crate::protocol::{Action, Choice, Protocol};
 use crate::state::{
@@ -202,14 +203,21 @@ impl Protocol {
         let asks = Need { conditional: Some(loaded.header), current: loaded.current, ..need };
         match verdict {
             Verdict::Passes if !choice.expired => {
+                state.happened(Event::Hit);
                 state.answer(obliged, loaded.header.content);
                 None
             }
-            Verdict::Passes | Verdict::Stale => self.decide(state, obliged, asks, choice),
+            Verdict::Passes => self.decide(state, obliged, asks, choice),
+            Verdict::Stale => {
+                state.happened(Event::FoundStale);
+                self.decide(state, obliged, asks, choice)
+            }
             Verdict::Gone if self.has(Mutant::ConditionalAfterDelete) => {
                 self.decide(state, obliged, asks, choice)
             }
             Verdict::Gone => {
+                let below = loaded.header.born.max(loaded.header.checked) < state.edge.horizon;
+                state.happened(if below { Event::FoundBelowHorizon } else { Event::FoundDeleted });
                 if loaded.current {
                     state.replace_variant(None);
                 }
@@ -219,6 +227,7 @@ impl Protocol {
     }
 
     fn fenced(&self, state: &mut State, obliged: u8, seen: Seq, choice: Choice) -> Option<Phase> {
+        state.happened(Event::Fenced);
         let conditional = state.edge.object.filter(|_| self.has(Mutant::FencedRevalidates));
         let need = Need { lease: false, seen, conditional, current: conditional.is_some() };
         self.decide(state, obliged, need, choice)
@@ -240,6 +249,7 @@ impl Protocol {
             && !(choice.alone && room)
         {
             if !need.lease && !self.has(Mutant::FencedJoins) {
+                state.happened(Event::Waited);
                 return Some(Phase::Waiting { seen: None });
             }
             let Some(tag) = flight.head else {
@@ -247,12 +257,15 @@ impl Protocol {
                 return Some(Phase::On { flight: at, role: Role::Follower(need.seen) });
             };
             if !self.may_share(state, flight.born, need.seen, tag) {
+                state.happened(Event::Refused);
                 return Some(Phase::Waiting { seen: Some(need.seen) });
             }
+            state.happened(Event::Joined);
             state.answer(obliged, fetched_now(&flight, tag));
             return None;
         }
         let born = if self.has(Mutant::BornAfterLookup) { state.edge.applied } else { need.seen };
+        state.happened(if need.conditional.is_some() { Event::AskedConditionally } else { Event::Fetched });
         state.edge.flights.push(Flight {
             born,
             sent_at: state.head(),
@@ -308,9 +321,13 @@ impl Protocol {
                     }
                 };
                 if shares {
+                    if role != Role::Sender {
+                        state.happened(Event::Joined);
+                    }
                     state.answer(request.obliged, content);
                     continue;
                 }
+                state.happened(Event::Refused);
                 request.phase = Phase::Waiting { seen };
             }
             state.requests.push(request);
@@ -352,7 +369,12 @@ impl Protocol {
         self.land(state, at);
         if stored.is_some() {
             let verdict = self.admission(state, born, tagged);
+            state.happened(Event::NotModified);
+            if tag && !header.tagged {
+                state.happened(Event::TagAdded);
+            }
             if verdict == Verdict::Gone {
+                state.happened(Event::KeptOut);
                 // The object may be younger than the fetch, but the response's tags are the content's too.
                 match &mut state.edge.object {
                     Some(object) if self.has(Mutant::NotModifiedRefusedKeepsObject) => {
@@ -388,6 +410,11 @@ impl Protocol {
         let tagged = flight.head.unwrap_or(false);
         self.land(state, at);
         let verdict = self.admission(state, flight.born, tagged);
+        match verdict {
+            Verdict::Gone => state.happened(Event::KeptOut),
+            Verdict::Stale => state.happened(Event::AdmittedStale),
+            Verdict::Passes => {}
+        }
         if verdict != Verdict::Gone {
             let content = fetched_now(&flight, tagged);
             let object = self.admitted(state, flight.born, tagged, verdict, content);

@@ -97,6 +97,16 @@ impl Scenario {
         ]
     }
 
+    /// What `make model` explores beside those, to a cap.
+    pub fn large() -> Vec<Scenario> {
+        vec![
+            Scenario { name: "together, 3 requests", requests: 3, ..Scenario::together() },
+            Scenario { name: "parallel, leases", leases: true, ticks: 2, ..Scenario::parallel() },
+            Scenario { name: "collapse, 5 requests", requests: 5, ..Scenario::collapse() },
+            Scenario { name: "members, 3 processes", processes: 3, ..Scenario::members() },
+        ]
+    }
+
     /// Two purges of the URL, three requests that collapse, head and body apart.
     pub fn collapse() -> Scenario {
         Scenario {

@@ -3,6 +3,8 @@
 //! Invariant: a state is normal (see [`State::sort`]) before it is compared. Requests are alike but for what
 //! they hold, so they are kept sorted; that is the model's symmetry.
 
+use crate::event::{Event, Events};
+
 /// A position in the purge log: 0 is before the first entry.
 pub(crate) type Seq = u8;
 /// A time on the model's one clock.
@@ -55,6 +57,15 @@ pub(crate) struct Content {
 }
 
 pub(crate) const UNTAGGED: Seq = Seq::MAX;
+
+impl Content {
+    /// For people.
+    pub(crate) fn told(&self) -> String {
+        let Content { fetched, validated, tag_since } = *self;
+        let tag = if tag_since == UNTAGGED { String::new() } else { format!(", tagged since {tag_since}") };
+        format!("fetched at {fetched}, validated at {validated}{tag}")
+    }
+}
 
 /// A stored object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -229,9 +240,14 @@ pub struct State {
     pub(crate) jumps_left: u8,
     pub(crate) early: ReadEarly,
     pub(crate) broken: Option<Broken>,
+    pub(crate) events: Events,
 }
 
 impl State {
+    pub(crate) fn happened(&mut self, event: Event) {
+        self.events.add(event);
+    }
+
     pub(crate) fn head(&self) -> Seq {
         self.log.len() as Seq
     }
@@ -284,6 +300,9 @@ impl State {
 
     /// Answers a request with content, and holds that against the promise.
     pub(crate) fn answer(&mut self, obliged: u8, content: Content) {
+        if obliged != 0 {
+            self.happened(Event::Checked);
+        }
         for (index, task) in self.log.iter().enumerate() {
             let seq = index as Seq + 1;
             let matched = task.entry.scope == Scope::Url || content.tag_since < seq;
