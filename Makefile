@@ -3,6 +3,7 @@
 # make bench   compares hits, purges and memory with nginx, Varnish and HAProxy, in one run (BENCH_QUICK=1: a minute)
 # make fuzz    looks for bytes that make a reader of outside bytes break its promise (FUZZ_SECONDS=60, for all of them)
 # make model   explores the protocol as far as minutes go: every rule dropped in turn, larger worlds (MODEL_STATES=25, million each)
+# make soak    simulates the whole network from seeds that nobody chose, with faults (SOAK_SECONDS=3600)
 # make trial   crawls a documentation tree and a large file through an edge that is killed and purged meanwhile
 # make bench-purge   measures lookups and purges by marks outstanding and objects cached
 #
@@ -83,6 +84,12 @@ cxx: packages
 	@missing=(); \
 	printf '#include <vector>\nint main() { return 0; }\n' | c++ -x c++ -o /dev/null - 2>/dev/null || missing+=(g++); \
 	$(install)
+
+SOAK_SECONDS ?= 3600
+
+.PHONY: soak
+soak: packages
+	cargo run --locked --release --quiet -p sim -- --seconds $(SOAK_SECONDS)
 
 .PHONY: trial
 trial: packages nginx crawlers
