@@ -29,7 +29,8 @@ pub(crate) enum Role {
     /// Run a control plane and one or more edges in one process
     #[command(after_help = SERVE_HELP)]
     Serve(ServeArgs),
-    /// Run a control plane that edges of other processes follow
+    /// Run a control plane that edges of other processes follow, alone or with others on one PostgreSQL database
+    #[command(after_help = CONTROL_HELP)]
     Control(ControlArgs),
     /// Run one edge that follows a control plane elsewhere
     Edge(EdgeArgs),
@@ -74,6 +75,17 @@ Examples:
   everfresh serve --origin http://127.0.0.1:9000 --disk-size 20GiB
       keeps its cache over restarts, in the data directory";
 
+const CONTROL_HELP: &str = "\
+Control planes that share a database need the same master key
+(EVERFRESH_MASTER_KEY, or a copy of master.key in each data directory) and
+the same edge token (EVERFRESH_EDGE_TOKEN, or a copy of edge.token).
+
+Examples:
+  everfresh control --feed-listen 127.0.0.1:8091
+  EVERFRESH_DATABASE=postgres://everfresh:PASSWORD@db.example.com/everfresh \\
+      everfresh control --data /var/lib/everfresh --api-listen 10.0.0.1:8090 --feed-listen 10.0.0.1:8091 \\
+      --api-tls-cert api.pem --api-tls-key api.key --feed-tls-cert feed.pem --feed-tls-key feed.key";
+
 /// What a control plane needs.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ControlPlaneArgs {
@@ -98,6 +110,10 @@ pub(crate) struct ControlPlaneArgs {
     /// The directory of the database, the master key and the edge token; made if it is not there
     #[arg(long, value_name = "DIR", default_value = "everfresh-data")]
     pub(crate) data: PathBuf,
+    /// Keep everything in this PostgreSQL database instead, which several control planes may share:
+    /// postgres://USER:PASSWORD@HOST:PORT/DATABASE. Or set EVERFRESH_DATABASE, which nobody sees in a list of processes
+    #[arg(long, value_name = "URL")]
+    pub(crate) database: Option<String>,
     /// Where edges of other processes connect; beyond loopback it needs a certificate or --allow-plain-text
     #[arg(long, value_name = "ADDR")]
     pub(crate) feed_listen: Option<SocketAddr>,
@@ -253,9 +269,39 @@ pub(crate) struct ServeArgs {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ControlArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<ControlCommand>,
     #[command(flatten)]
     pub(crate) control: ControlPlaneArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ControlCommand {
+    /// Begin another epoch of the purge log: every edge counts all it holds as deleted
+    #[command(after_help = NEW_EPOCH_HELP)]
+    NewEpoch(NewEpochArgs),
+}
+
+const NEW_EPOCH_HELP: &str = "\
+For a database that was restored from a backup, or replaced by a copy, and may
+lack purges that were answered: edges that applied them would be ahead of the
+log. Run it before a control plane starts on that database. A control plane
+that meets such an edge grants no leases until this was done.
+
+Examples:
+  everfresh control new-epoch --data /var/lib/everfresh
+  everfresh control new-epoch --database postgres://everfresh@db.example.com/everfresh";
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct NewEpochArgs {
+    /// The directory of the database and the master key
+    #[arg(long, value_name = "DIR", default_value = "everfresh-data")]
+    pub(crate) data: PathBuf,
+    /// The PostgreSQL database; or set EVERFRESH_DATABASE
+    #[arg(long, value_name = "URL")]
+    pub(crate) database: Option<String>,
 }
 
 /// Which control plane, and where to listen.

@@ -1,6 +1,6 @@
 //! A running control plane: store, network, recorder, API and, for edges elsewhere, the feed.
 
-use crate::args::{ControlArgs, ControlPlaneArgs};
+use crate::args::{ControlArgs, ControlCommand, ControlPlaneArgs, NewEpochArgs};
 use crate::data::{self, Environment, FirstKey};
 use anyhow::{Context, bail};
 use control::api::{Api, ApiOptions, ApiParts, Readiness};
@@ -76,7 +76,8 @@ impl ControlPlane {
             ),
             _ => None,
         };
-        let store = data::open(args, environment).await?;
+        let store =
+            data::open(&args.data, args.database.as_deref(), Some(args.quota_reset), environment).await?;
         let environment_key = data::environment_key(&store, environment, unix_ms(wall_clock())).await?;
         let (shutdown, down) = watch::channel(false);
         let settings =
@@ -109,7 +110,7 @@ impl ControlPlane {
                     .await
                     .with_context(|| format!("the feed can't listen at {address}"))?;
                 let address = listener.local_addr()?;
-                let token = FeedToken::new(&data::edge_token(&args.data)?);
+                let token = FeedToken::new(&data::edge_token(&args.data, environment)?);
                 tokio::spawn(feed::serve(listener, feed_tls, token, network.accept(), ended(down)));
                 Some(address)
             }
@@ -137,12 +138,15 @@ impl ControlPlane {
     }
 }
 
-/// Runs a control plane alone, until it is told to end.
+/// Runs a control plane alone, until it is told to end; or does what a subcommand asks for.
 pub(crate) fn run(
     args: ControlArgs,
     environment: Environment<'_>,
     wall_clock: fn() -> SystemTime,
 ) -> anyhow::Result<()> {
+    if let Some(ControlCommand::NewEpoch(args)) = args.command {
+        return runtime()?.block_on(new_epoch(&args, environment, wall_clock));
+    }
     runtime()?.block_on(async {
         let signals = Signals::listen()?;
         let control =
@@ -180,6 +184,24 @@ pub(crate) fn run(
         control.stop().await;
         Ok(())
     })
+}
+
+/// Begins another epoch of the purge log.
+async fn new_epoch(
+    args: &NewEpochArgs,
+    environment: Environment<'_>,
+    wall_clock: fn() -> SystemTime,
+) -> anyhow::Result<()> {
+    let store = data::open(&args.data, args.database.as_deref(), None, environment).await?;
+    let log = store.renew_epoch(unix_ms(wall_clock())).await?;
+    store.close().await;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "the log has a new epoch, and its head is {}: edges count all they hold as deleted",
+        log.head
+    )?;
+    Ok(())
 }
 
 /// Prints the key, the secret only when it was made just now.

@@ -1,7 +1,7 @@
 //! What a control plane finds or makes in its data directory before it serves: the database, the master key, the first
 //! API key, the edge token, and the zone and domain that the arguments ask for.
 
-use crate::args::{ControlPlaneArgs, SiteArgs};
+use crate::args::SiteArgs;
 use anyhow::{Context, bail};
 use ring::rand::SecureRandom;
 use std::fs::OpenOptions;
@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use store::{
-    Area, DomainChange, DomainRecord, Ipv6Status, MasterKey, NewZone, OriginRecord, Store, StoreOptions,
+    Area, DomainChange, DomainRecord, Ipv6Status, MasterKey, NewZone, OriginRecord, Place, PostgresPlace,
+    Store, StoreOptions,
 };
 use zone::{HostName, OriginProtocol, ZoneId};
 
@@ -39,15 +40,27 @@ pub(crate) struct Site {
 }
 
 /// Opens the store under its master key.
-pub(crate) async fn open(args: &ControlPlaneArgs, environment: Environment<'_>) -> anyhow::Result<Store> {
-    std::fs::create_dir_all(&args.data)
-        .with_context(|| format!("cannot make the data directory {}", args.data.display()))?;
+pub(crate) async fn open(
+    data: &Path,
+    database: Option<&str>,
+    quota_day_offset_secs: Option<i32>,
+    environment: Environment<'_>,
+) -> anyhow::Result<Store> {
+    std::fs::create_dir_all(data)
+        .with_context(|| format!("cannot make the data directory {}", data.display()))?;
+    let database = database.map(str::to_owned).or_else(|| environment("EVERFRESH_DATABASE"));
+    let place = match database {
+        Some(url) => Place::Postgres(PostgresPlace::parse(&url).context("--database")?),
+        None => Place::Directory(data.to_owned()),
+    };
     let master_key = match environment("EVERFRESH_MASTER_KEY") {
         Some(text) => MasterKey::parse(text.trim()).context("EVERFRESH_MASTER_KEY")?,
-        None => MasterKey::load_or_create(&args.data.join(MASTER_KEY_FILE))?,
+        None => MasterKey::load_or_create(&data.join(MASTER_KEY_FILE))?,
     };
-    let mut options = StoreOptions::new(&args.data, master_key);
-    options.quota_day_offset_secs = args.quota_reset;
+    let mut options = StoreOptions::at(place, master_key);
+    if let Some(offset_secs) = quota_day_offset_secs {
+        options.quota_day_offset_secs = offset_secs;
+    }
     Ok(Store::open(options).await?)
 }
 
@@ -83,8 +96,13 @@ pub(crate) async fn first_key(store: &Store, now_ms: i64) -> anyhow::Result<Firs
     if let Some(key) = known.iter().find(|key| key.enabled) {
         return Ok(FirstKey { secret_id: key.secret_id.clone(), made: None });
     }
-    let key = store.create_key("made at the first start", now_ms).await?;
-    Ok(FirstKey { secret_id: key.info.secret_id, made: Some(key.secret_key.reveal().to_owned()) })
+    match store.create_first_key("made at the first start", now_ms).await? {
+        Ok(key) => {
+            Ok(FirstKey { secret_id: key.info.secret_id, made: Some(key.secret_key.reveal().to_owned()) })
+        }
+        // Another control plane of the same database has made one meanwhile.
+        Err(known) => Ok(FirstKey { secret_id: known.secret_id, made: None }),
+    }
 }
 
 /// Random bytes of the operating system.
@@ -96,8 +114,11 @@ pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// The token that edges of other processes present: of the file, or made.
-pub(crate) fn edge_token(data: &Path) -> anyhow::Result<String> {
+/// The token that edges of other processes present: of the environment, of the file, or made.
+pub(crate) fn edge_token(data: &Path, environment: Environment<'_>) -> anyhow::Result<String> {
+    if let Some(token) = environment("EVERFRESH_EDGE_TOKEN") {
+        return check_edge_token(token.trim()).context("EVERFRESH_EDGE_TOKEN");
+    }
     let path = data.join(EDGE_TOKEN_FILE);
     let token: String = random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect();
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {

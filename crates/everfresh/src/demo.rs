@@ -100,6 +100,7 @@ impl Demo {
                 api_tls_key: None,
                 allow_plain_text: false,
                 data: home.join("data"),
+                database: None,
                 feed_listen: Some(free),
                 feed_tls_cert: None,
                 feed_tls_key: None,

@@ -57,7 +57,7 @@ impl Served {
         let configs = edge_process::settings_beside_control_plane(args, log_level)?;
         let control = ControlPlane::start(&args.control, environment, wall_clock, ready).await?;
         // Edges of other processes may ask these as their parents.
-        let token = TierToken::new(&data::edge_token(&args.control.data)?)?;
+        let token = TierToken::new(&data::edge_token(&args.control.data, environment)?)?;
         let mut edges = Vec::new();
         for mut config in configs {
             config.tiers.token = Some(token.clone());

@@ -78,9 +78,26 @@ pub enum KeyError {
 impl Store {
     /// Makes a key of random letters and digits.
     pub async fn create_key(&self, comment: &str, now_ms: i64) -> Result<StoredKey, KeyError> {
-        let secret_id = format!("AKID{}", random_alphanumeric(32)?);
-        let secret_key = random_alphanumeric(32)?;
+        let (secret_id, secret_key) = new_key()?;
         self.import_key(&secret_id, &secret_key, comment, now_ms).await
+    }
+
+    /// The same, unless there is an enabled key already: then that one.
+    pub async fn create_first_key(
+        &self,
+        comment: &str,
+        now_ms: i64,
+    ) -> Result<Result<StoredKey, KeyInfo>, KeyError> {
+        let mut tx = self.write().await?;
+        let known =
+            tx.query("SELECT * FROM api_keys WHERE enabled ORDER BY created_ms LIMIT 1").optional().await?;
+        if let Some(known) = known {
+            return Ok(Err(info_of_row(&known)?));
+        }
+        let (secret_id, secret_key) = new_key()?;
+        let key = self.insert_key(&mut tx, &secret_id, &secret_key, comment, now_ms).await?;
+        commit(tx).await?;
+        Ok(Ok(key))
     }
 
     /// Stores a key made elsewhere. Storing it again changes nothing.
@@ -101,11 +118,24 @@ impl Store {
             let same = known.secret_key.0 == secret_key;
             return if same { Ok(known) } else { Err(KeyError::Exists(secret_id.into())) };
         }
-        let count: i64 = tx.query("SELECT count(*) FROM api_keys").scalar().await?;
+        let key = self.insert_key(&mut tx, secret_id, secret_key, comment, now_ms).await?;
+        commit(tx).await?;
+        Ok(key)
+    }
+
+    async fn insert_key(
+        &self,
+        db: &mut Session,
+        secret_id: &str,
+        secret_key: &str,
+        comment: &str,
+        now_ms: i64,
+    ) -> Result<StoredKey, KeyError> {
+        let count: i64 = db.query("SELECT count(*) FROM api_keys").scalar().await?;
         if usize::try_from(count).is_ok_and(|count| count >= KEYS_MAX) {
             return Err(KeyError::TooMany);
         }
-        tx.query(
+        db.query(
             "INSERT INTO api_keys (secret_id, sealed, comment, enabled, created_ms) VALUES ($1, \
              $2, $3, TRUE, $4)",
         )
@@ -115,7 +145,6 @@ impl Store {
         .bind(now_ms)
         .execute()
         .await?;
-        commit(tx).await?;
         let info = KeyInfo {
             secret_id: secret_id.into(),
             comment: comment.into(),
@@ -206,6 +235,11 @@ fn info_of_row(row: &Row) -> Result<KeyInfo, StoreError> {
         enabled: row.get("enabled")?,
         created_ms: row.get("created_ms")?,
     })
+}
+
+/// The two halves of a new key.
+fn new_key() -> Result<(String, String), StoreError> {
+    Ok((format!("AKID{}", random_alphanumeric(32)?), random_alphanumeric(32)?))
 }
 
 fn random_alphanumeric(chars: usize) -> Result<String, StoreError> {
