@@ -5,6 +5,7 @@
 # make model   explores the protocol as far as minutes go: every rule dropped in turn, larger worlds (MODEL_STATES=25, million each)
 # make soak    simulates the whole network from seeds that nobody chose, with faults (SOAK_SECONDS=3600)
 # make trial   crawls a documentation tree and a large file through an edge that is killed and purged meanwhile
+# make bench-control   measures how many purges a second a control plane takes, on SQLite and on PostgreSQL
 # make bench-purge   measures lookups and purges by marks outstanding and objects cached
 #
 # Needs Rust and a Debian (12 or later). What is missing of python3-venv, a C compiler and, for the tests, nginx and
@@ -49,6 +50,11 @@ model:
 	@cargo run --locked --release --quiet -p model -- whole
 	@cargo run --locked --release --quiet -p model -- mutants
 	@cargo run --locked --release --quiet -p model -- large $(MODEL_STATES)
+
+.PHONY: bench-control
+bench-control: packages postgresql
+	cargo build --locked --release -p everfresh -p bench
+	@cargo run --locked --release --quiet -p bench -- control $(if $(filter-out 0,$(BENCH_QUICK)),--quick)
 
 .PHONY: bench-purge
 bench-purge:

@@ -8,9 +8,17 @@
 
 mod api;
 mod configs;
+mod control;
 mod load;
 mod machine;
 mod origin;
+#[path = "../../store/tests/postgres_server/mod.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "the store's tests own it; a server that does not start ends the run"
+)]
+mod postgres_server;
 mod process;
 mod purges;
 mod report;
@@ -23,7 +31,9 @@ use std::path::PathBuf;
 
 const USAGE: &str = "\
 usage: bench [--quick] [--objects-max N] [--binary FILE] [--json FILE] [--table FILE]
+       bench control [--quick] [--binary FILE]
 
+  control    how many purges a second a control plane takes, on SQLite and on PostgreSQL
   --quick    about a minute: fewer objects, kinds and rates
   --objects-max   the most objects of purges that are timed [default: 1000000]
   --binary   the everfresh to measure [default: target/release/everfresh]
@@ -31,6 +41,8 @@ usage: bench [--quick] [--objects-max N] [--binary FILE] [--json FILE] [--table 
   --table    where the table goes, as Markdown, beside standard output";
 
 struct Args {
+    /// Only the control plane.
+    control: bool,
     quick: bool,
     objects_max: u64,
     binary: PathBuf,
@@ -41,6 +53,7 @@ struct Args {
 fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Option<Args>> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let mut args = Args {
+        control: false,
         quick: false,
         objects_max: u64::MAX,
         binary: target.join("release/everfresh"),
@@ -50,6 +63,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Option<Args>
     while let Some(word) = words.next() {
         let mut value = || words.next().map(PathBuf::from).with_context(|| format!("{word} names no file"));
         match word.as_str() {
+            "control" => args.control = true,
             "--quick" => args.quick = true,
             "--objects-max" => {
                 let value = value()?;
@@ -75,6 +89,11 @@ fn main() -> anyhow::Result<()> {
     if !args.binary.exists() {
         bail!("{} is not there: build it with `cargo build --release -p everfresh`", args.binary.display());
     }
+    if args.control {
+        let table = control::run(&args.binary, if args.quick { 3 } else { 20 })?;
+        writeln!(out, "{table}")?;
+        return Ok(());
+    }
     let plan = if args.quick { runs::Plan::quick() } else { runs::Plan::full() };
     let plan = plan.with_objects_max(args.objects_max);
     let results = runs::all(&args.binary, &plan)?;
@@ -98,7 +117,8 @@ mod tests {
         let parse = |text: &str| parse(text.split_whitespace().map(str::to_owned));
         let args = parse("--quick --objects-max 7 --binary a --json b --table c").unwrap().unwrap();
         assert_eq!(args.objects_max, 7);
-        assert!(args.quick && args.binary.ends_with("a") && args.json.ends_with("b"));
+        assert!(args.quick && args.binary.ends_with("a") && args.json.ends_with("b") && !args.control);
+        assert!(parse("control --binary a").unwrap().unwrap().control);
         assert!(parse("--help").unwrap().is_none());
         assert!(parse("--objects-max x").is_err() && parse("--binary").is_err() && parse("--slow").is_err());
     }

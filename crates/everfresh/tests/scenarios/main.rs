@@ -11,6 +11,7 @@ mod configuration;
 mod crash;
 mod cut_off;
 mod disk;
+mod instances;
 mod origin_tls;
 mod prefetching;
 mod process;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::http::{self, Answer};
 use super::process::{PATIENCE, Process, Ran, no_input, run, until};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_everfresh");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_everfresh");
 
 /// The domain that every network of these scenarios has from the start.
 pub(crate) const HOST: &str = "www.example.com";
@@ -105,7 +105,7 @@ impl Serve {
 }
 
 /// The first line of its output; `None` if it ends without one.
-fn first_line(process: &mut Process) -> Option<String> {
+pub(super) fn first_line(process: &mut Process) -> Option<String> {
     first_lines(process, 1).pop()
 }
 
@@ -208,18 +208,7 @@ impl Everfresh {
 
     /// Starts an edge in a process of its own with just these arguments.
     pub(crate) fn start_edge_with(&self, arguments: &[&str]) -> Edge {
-        let mut command = Command::new(PROGRAM);
-        command.arg("edge").args(arguments).env_remove("EVERFRESH_EDGE_TOKEN");
-        command.stdin(no_input()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = Process::spawn(&mut command, "cargo builds it");
-        let has_admin = arguments.contains(&"--admin-listen");
-        let lines = first_lines(&mut process, if has_admin { 2 } else { 1 });
-        let address = |line: &String| {
-            let address = line.rsplit_once("http://").and_then(|(_, address)| address.parse().ok());
-            address.unwrap_or_else(|| panic!("{lines:?}"))
-        };
-        let listens = lines.first().map(address).expect("the edge should say that it is ready");
-        Edge { address: listens, admin: lines.get(1).map(address), process }
+        start_edge(arguments, &[])
     }
 
     /// Asks it to end.
@@ -243,6 +232,22 @@ impl Everfresh {
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.own.path().join("log")).unwrap()
     }
+}
+
+/// Starts an edge in a process of its own with just these arguments and this environment.
+pub(super) fn start_edge(arguments: &[&str], environment: &[(&str, &str)]) -> Edge {
+    let mut command = Command::new(PROGRAM);
+    command.arg("edge").args(arguments).env_remove("EVERFRESH_EDGE_TOKEN").envs(environment.iter().copied());
+    command.stdin(no_input()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = Process::spawn(&mut command, "cargo builds it");
+    let has_admin = arguments.contains(&"--admin-listen");
+    let lines = first_lines(&mut process, if has_admin { 2 } else { 1 });
+    let address = |line: &String| {
+        let address = line.rsplit_once("http://").and_then(|(_, address)| address.parse().ok());
+        address.unwrap_or_else(|| panic!("{lines:?}"))
+    };
+    let listens = lines.first().map(address).expect("the edge should say that it is ready");
+    Edge { address: listens, admin: lines.get(1).map(address), process }
 }
 
 /// A running `everfresh edge`.
