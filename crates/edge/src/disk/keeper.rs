@@ -53,6 +53,9 @@ pub(crate) struct Keeper {
     is_dirty: bool,
     sweeping: Option<Sweeping>,
     recovering: Option<Recovering>,
+    /// No state is to be left behind, and one is there yet.
+    forgets_all: bool,
+    is_forgotten: bool,
     stopping_until: Option<Duration>,
 }
 
@@ -113,6 +116,8 @@ impl Keeper {
             is_dirty: true,
             sweeping: None,
             recovering: Some(recovering),
+            forgets_all: false,
+            is_forgotten: false,
             stopping_until: None,
             disk,
         }
@@ -195,7 +200,8 @@ impl Keeper {
         }
     }
 
-    /// What is condemned is unlinked by now; this makes it last. Whether it did.
+    /// What is condemned is unlinked by now; this makes it last. Whether it did. If not, a file may come back that does not
+    /// know all tags of its content: then the whole directory is to be worth nothing at the next start.
     fn settle(&mut self, key: ObjectKey) -> bool {
         if !self.has_given_up() {
             let bucket = self.file(key, 0).bucket();
@@ -203,7 +209,16 @@ impl Keeper {
                 self.give_up("a removal can't be made durable", &error);
             }
         }
+        if self.has_given_up() && !self.is_forgotten {
+            self.forget_all();
+        }
         !self.has_given_up()
+    }
+
+    /// Leaves no state behind, so that the next start drops all files. On a disk that takes nothing at all this is tried again.
+    fn forget_all(&mut self) {
+        self.forgets_all = self.disk.volume.put_state(&[]).is_err();
+        self.is_forgotten = !self.forgets_all;
     }
 
     fn has_given_up(&self) -> bool {
@@ -570,6 +585,10 @@ impl Keeper {
     /// Writes the state if it would say anything new.
     fn save(&mut self) {
         self.save_at = (self.disk.boot)() + SAVE_INTERVAL;
+        if self.forgets_all {
+            self.forget_all();
+            return;
+        }
         let ledger = &self.disk.ledger;
         let swept_in =
             |epoch| self.swept.filter(|(of, _)| Some(*of) == epoch).map_or(PurgeSeq::ZERO, |(_, to)| to);

@@ -25,6 +25,7 @@ mod prefetching;
 mod promise;
 mod purging;
 mod settings;
+mod slices_model;
 mod slices_on_disk;
 mod slicing;
 mod stale;

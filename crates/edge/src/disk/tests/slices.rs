@@ -2,7 +2,8 @@
 //! parts brought of tags, and what was purged.
 //!
 //! What counts: a slice that may be used is of the generation of its head and has its bytes, and no purge above its born
-//! matches it, neither by a tag that any part of the same content has brought; but for an `invalidate` that a 304 has answered.
+//! matches it, neither by a tag that any part of the same content has brought; but for an `invalidate` that a 304 has answered. A tag
+//! that came after a purge, with a head that was validated after it, says nothing against bytes of before, as with any object.
 
 use super::simulated::{Simulated, Trouble};
 use super::{EPOCH, Running, entry, runtime, url, zone_id};
@@ -15,7 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use httpcache::{Freshness, Policy, StrongValidator};
 use proptest::prelude::*;
 use purge::{CacheTag, LogEntry, Method, PurgeSeq, Scope, Tags};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -101,8 +102,8 @@ fn step() -> impl Strategy<Value = Step> {
 /// One generation, as it really was.
 struct Generation {
     number: u8,
-    /// Every tag that the head or a part whose bytes counted has brought.
-    tags: BTreeSet<String>,
+    /// Every tag that the head or a part whose bytes counted has brought, and how long the log was then.
+    tags: BTreeMap<String, u64>,
     /// When its head was fetched or validated.
     heads: BTreeSet<PurgeSeq>,
     /// When each slice was fetched.
@@ -173,8 +174,13 @@ fn read(tags: usize) -> Tags {
     Tags::read([TAGS[tags].as_bytes()]).0
 }
 
-fn names(tags: &Tags) -> impl Iterator<Item = String> + '_ {
-    tags.iter().map(str::to_owned)
+impl Generation {
+    /// `now`: how long the log is.
+    fn learn(&mut self, tags: &Tags, now: u64) {
+        for tag in tags.iter() {
+            self.tags.entry(tag.to_owned()).or_insert(now);
+        }
+    }
 }
 
 impl Model {
@@ -265,8 +271,9 @@ impl Model {
         for settled in 0..4 {
             match running.shelf.add_tags(of, &brought, 0, settled > 0) {
                 Tagged::Head(head) => {
+                    let now = self.log.len() as u64;
                     let generation = &mut self.generations[usize::try_from(of.generation).unwrap()];
-                    generation.tags.extend(names(&brought));
+                    generation.learn(&brought, now);
                     generation.slices.insert((index, born));
                     let kept = |standing| matches!(standing, Standing::Clear | Standing::Invalidated(_));
                     let slice = slice(running, number, SliceId { of, index }, born, head.tags.clone());
@@ -318,9 +325,10 @@ impl Model {
             Renewal::DroppedFromDisk => self.settle(running, key),
         };
         if is_settled {
+            let now = self.log.len() as u64;
             let generation = &mut self.generations[generation];
             generation.heads.insert(born);
-            generation.tags.extend(names(&brought));
+            generation.learn(&brought, now);
         }
     }
 
@@ -333,12 +341,14 @@ impl Model {
                 let (born, tags) = (ago(&running, *entries), read(*tags));
                 let content = in_slices(self.generations.len() as u64);
                 let head = made_of(&running, *number, born, tags.clone(), content);
-                self.generations.push(Generation {
+                let mut generation = Generation {
                     number: *number,
-                    tags: names(&tags).collect(),
+                    tags: BTreeMap::new(),
                     heads: BTreeSet::from([born]),
                     slices: BTreeSet::new(),
-                });
+                };
+                generation.learn(&tags, self.log.len() as u64);
+                self.generations.push(generation);
                 if !matches!(head.standing(&running.ledger), Standing::Deleted(_) | Standing::BeyondHorizon) {
                     running.shelf.insert(running.key(*number), head);
                 }
@@ -453,7 +463,10 @@ impl Model {
         for LogEntry { seq, entry } in &self.log {
             let matches = match &entry.scope {
                 Scope::Url(of) => *of == url(number),
-                Scope::Tag { tag, .. } => generation.tags.contains(tag.as_str()),
+                Scope::Tag { tag, .. } => generation
+                    .tags
+                    .get(tag.as_str())
+                    .is_some_and(|learnt| *learnt < seq.number() || *seq > validated),
                 _ => true,
             };
             let counts_from = match entry.method {
@@ -505,4 +518,35 @@ fn slices_that_were_synced_are_served_after_the_power_failed() {
     running = model.step(running, &all_lost);
     assert_eq!(model.served, 0, "its head is gone for good");
     drop(running);
+}
+
+#[test]
+fn whichever_operation_fails_large_content_goes_on_and_nothing_is_served_against_a_purge() {
+    let part = |index, tags| Step::Part { number: 0, index, ago: 0, tags, is_left: false };
+    let head = Step::Head { number: 0, ago: 0, tags: 0 };
+    let purge = Step::Purge { of: 2, deletes: true, applies: true };
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+        for trouble in (0..24).flat_map(|after| [Trouble::Once(after, kind), Trouble::From(after, kind)]) {
+            let mut model = Model::new();
+            let mut running = start(&model.volume);
+            running.disk.save();
+            running.work();
+            model.volume.set(trouble);
+            let steps = [head.clone(), part(0, 0), part(1, 0), Step::Turns(9), part(2, 1), Step::Turns(9)];
+            for step in &steps {
+                running = model.step(running, step);
+            }
+            assert!(model.served > 0, "{trouble:?}: memory has it");
+            // Tags that could not be made sure of have taken the head; else the purge does.
+            for step in [&purge, &Step::Sweep, &Step::Turns(50)] {
+                running = model.step(running, step);
+            }
+            model.served = 0;
+            for step in [Step::Restart, Step::Turns(50), Step::Restart] {
+                running = model.step(running, &step);
+            }
+            // A disk that takes nothing at all keeps the head of before, as if that part had never come.
+            assert!(model.served == 0 || matches!(trouble, Trouble::From(..)), "{trouble:?}");
+        }
+    }
 }
