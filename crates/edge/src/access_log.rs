@@ -8,7 +8,7 @@ mod format;
 
 use crate::clock::Clocks;
 use crate::counter::Counter;
-use crate::listen::{Fields, PlainRequest};
+use crate::listen::PlainRequest;
 use crate::outcome::Outcome;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
@@ -97,7 +97,7 @@ impl Captured {
     /// The same of a request that is known by its bytes. They are copied once: what they lie in is used for the next one.
     pub(crate) fn of_plain(
         head: &[u8],
-        request: PlainRequest<'_>,
+        request: &PlainRequest<'_>,
         client: SocketAddr,
         is_encrypted: bool,
         clocks: &Clocks,
@@ -108,7 +108,7 @@ impl Captured {
             from.map_or_else(Bytes::new, |from| bytes.slice(from..from + text.len()))
         };
         let field = |name: header::HeaderName| {
-            let mut fields = Fields::of(head);
+            let mut fields = request.fields.clone();
             let (_, value) =
                 fields.find(|(field, _)| field.eq_ignore_ascii_case(name.as_str().as_bytes()))?;
             HeaderValue::from_maybe_shared(part(value)).ok()

@@ -51,7 +51,7 @@ impl Recorder {
     pub(crate) fn begin_plain(
         self: &Arc<Self>,
         head: &[u8],
-        request: PlainRequest<'_>,
+        request: &PlainRequest<'_>,
         answered: (StatusCode, Outcome),
     ) -> Record {
         let state = &self.state;

@@ -100,9 +100,10 @@ pub(crate) struct Found {
     pub(crate) purged: Option<Option<PurgeSeq>>,
 }
 
-/// What memory has of a URL, whatever is asked for beside it.
-pub(crate) enum Unvaried {
+/// What memory has for a request.
+pub(crate) enum InMemory {
     Object(Arc<Object>),
+    /// Responses vary, and the request's fields don't tell which it selects.
     Varies,
     Nothing,
 }
@@ -402,15 +403,34 @@ impl Shelf {
         found
     }
 
-    /// What a request without any field would find in memory of a URL whose responses don't vary.
-    pub(crate) fn find_unvaried(&self, url_key: ObjectKey, url: &UrlKey) -> Unvaried {
-        match self.cache.get(&url_key) {
-            Some(Entry::Object(object)) if object.url == *url => {
-                self.was_asked_again(url_key, &object);
-                Unvaried::Object(object)
+    /// What a request finds in memory of a URL with no fields in its key. `fields` gives the request's fields of these names; it
+    /// may give none, where it can't tell.
+    pub(crate) fn find_in_memory(
+        &self,
+        url_key: ObjectKey,
+        url: &UrlKey,
+        fields: impl FnOnce(&[http::HeaderName]) -> Option<http::HeaderMap>,
+    ) -> InMemory {
+        let (key, entry) = match self.cache.get(&url_key) {
+            Some(Entry::Varies(selector, generation)) => {
+                let selected = match &selector.rule {
+                    VaryRule::Fields(names) if selector.parts.is_empty() => {
+                        fields(names).and_then(|request| selector.selects(&request))
+                    }
+                    _ => None,
+                };
+                let Some(selected) = selected else { return InMemory::Varies };
+                let key = self.variant_key(url_key, generation, &selected);
+                (key, self.cache.get(&key))
             }
-            Some(Entry::Varies(..)) => Unvaried::Varies,
-            Some(Entry::Object(_) | Entry::Unshared(_)) | None => Unvaried::Nothing,
+            entry => (url_key, entry),
+        };
+        match entry {
+            Some(Entry::Object(object)) if object.url == *url => {
+                self.was_asked_again(key, &object);
+                InMemory::Object(object)
+            }
+            Some(Entry::Object(_) | Entry::Unshared(_) | Entry::Varies(..)) | None => InMemory::Nothing,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Plain hits of HTTP/1.1, answered on the connection itself, below the library's server.
 //!
 //! The server makes a map of a request's fields and another of its answer's; a hit needs neither. So a request that asks for
-//! nothing but a URL is read here from its bytes, and a hit is written as bytes: a head, and the stored content by
+//! nothing in particular is read here from its bytes, and a hit is written as bytes: a head, and the stored content by
 //! reference. [`read`] is the one place that says which requests are plain, [`Proxy::plain_hit`] which hits.
 //!
 //! Invariants. The lane is open only between two answers: everything that the server got to see is answered, written and
@@ -40,13 +40,14 @@ const DIRECTIVES: [&[u8]; 2] = [b"cache-control", b"pragma"];
 /// How the names of more such fields begin: conditions, and what edges tell each other.
 const PREFIXES_THAT_MATTER: [&[u8]; 2] = [b"if-", b"everfresh-"];
 
-/// A request that asks for nothing but a URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A request that asks for a URL and for nothing in particular.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlainRequest<'h> {
     /// As it was written, without spaces around it.
     pub(crate) host: &'h str,
     /// The path with its query, as it was written.
     pub(crate) target: &'h str,
+    pub(crate) fields: Fields<'h>,
 }
 
 /// Reads a head whose framing is checked: the request, if it is plain.
@@ -55,9 +56,9 @@ fn read(head: &[u8], honours_directives: bool) -> Result<PlainRequest<'_>, Detou
     let (target, rest) = rest.split_at(memchr(b' ', rest).ok_or(Detour::Target)?);
     let is_path = target.first() == Some(&b'/') && target.iter().all(|byte| may_stand_in_path(*byte));
     let target = std::str::from_utf8(target).ok().filter(|_| is_path).ok_or(Detour::Target)?;
-    let mut fields = Fields(rest.strip_prefix(b" HTTP/1.1\r\n").ok_or(Detour::Version)?);
-    let mut host = None;
-    for (name, value) in &mut fields {
+    let fields = Fields(rest.strip_prefix(b" HTTP/1.1\r\n").ok_or(Detour::Version)?);
+    let (mut left, mut host) = (fields.clone(), None);
+    for (name, value) in &mut left {
         let is = |known: &&[u8]| name.eq_ignore_ascii_case(known);
         let begins =
             |prefix: &&[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
@@ -74,12 +75,12 @@ fn read(head: &[u8], honours_directives: bool) -> Result<PlainRequest<'_>, Detou
             return Err(Detour::Field);
         }
     }
-    if !fields.0.is_empty() {
+    if !left.0.is_empty() {
         // No line of a checked head is like that.
         return Err(Detour::Field);
     }
     let host = host.and_then(|host| std::str::from_utf8(host).ok()).ok_or(Detour::Host)?;
-    Ok(PlainRequest { host, target })
+    Ok(PlainRequest { host, target, fields })
 }
 
 /// The characters of a path and its query (RFC 3986 §3.3, §3.4), which every parser of URLs takes as they are.
@@ -88,14 +89,8 @@ fn may_stand_in_path(byte: u8) -> bool {
 }
 
 /// Field lines whose form is checked: names, and values without spaces around them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fields<'h>(&'h [u8]);
-
-impl<'h> Fields<'h> {
-    /// The fields of a whole head.
-    pub(crate) fn of(head: &'h [u8]) -> Self {
-        Self(memchr(b'\n', head).map_or(&[], |end| &head[end + 1..]))
-    }
-}
 
 impl<'h> Iterator for Fields<'h> {
     type Item = (&'h [u8], &'h [u8]);
@@ -151,7 +146,7 @@ impl FastLane {
     fn try_to_begin(&mut self, head: &[u8]) -> Result<Answer, Detour> {
         let state = &*self.proxy.state;
         let request = read(head, state.config.honour_request_directives)?;
-        let hit = self.proxy.plain_hit(request.host, request.target)?;
+        let hit = self.proxy.plain_hit(&request)?;
         let told = told_hit(state, &hit.object, hit.seen, hit.now);
         let outcome = Outcome { request_id: state.next_request_id(), ..told.outcome };
         self.head.clear();
@@ -159,7 +154,7 @@ impl FastLane {
         Counters::count(&state.counters.requests);
         Counters::count(&state.counters.hits);
         Counters::count(&state.counters.fast_hits);
-        let record = self.recorder.begin_plain(head, request, (hit.object.status, outcome));
+        let record = self.recorder.begin_plain(head, &request, (hit.object.status, outcome));
         Ok(Answer { hit, record, head_written: 0, content_written: 0 })
     }
 

@@ -1,4 +1,4 @@
-//! Plain hits: what a request gets that asks for nothing but a URL, if memory has it and it is fresh beyond doubt.
+//! Plain hits: what a request gets that asks for nothing in particular, if memory has it and it is fresh beyond doubt.
 //!
 //! The readings are those of [`Proxy::handle`], by the same functions and in the same order: lease, clock and `seen`, then
 //! the object, then marks and freshness. Whatever is anything else than a clear hit is a [`Detour`]: nothing was done yet,
@@ -6,14 +6,31 @@
 
 use super::Proxy;
 use crate::body::Pieces;
+use crate::listen::{Fields, PlainRequest};
 use crate::object::{Object, Standing};
 use crate::routes::Decided;
-use crate::shelf::Unvaried;
-use http::StatusCode;
+use crate::shelf::InMemory;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use httpcache::{Acceptance, Policy, RequestDirectives, Storing};
 use purge::{PurgeSeq, UrlKey};
 use std::sync::Arc;
 use std::time::SystemTime;
+
+/// The fields that select among responses as the client wrote them: neither the edge nor a hop changes them.
+const SELECTING_AS_WRITTEN: [&str; 12] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "authorization",
+    "cookie",
+    "origin",
+    "referer",
+    "user-agent",
+    "x-requested-with",
+];
 
 /// Why a request is not answered as a plain hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +54,7 @@ pub(crate) enum Detour {
     Fenced,
     /// Memory has nothing that answers.
     Absent,
-    /// The URL's responses vary.
+    /// The URL's responses vary by fields that are not taken as the client wrote them.
     Varies,
     /// A purge, or an unsafe request, has something to say about the object.
     Marked,
@@ -100,10 +117,10 @@ impl PlainHit {
 }
 
 impl Proxy {
-    /// Looks for what answers a GET for `target`, a path with its query, at `host` as the client wrote it. Leaves nothing behind
-    /// but what any look at the cache leaves.
-    pub(crate) fn plain_hit(&self, host: &str, target: &str) -> Result<PlainHit, Detour> {
+    /// Looks for what answers a request. Leaves nothing behind but what any look at the cache leaves.
+    pub(crate) fn plain_hit(&self, request: &PlainRequest<'_>) -> Result<PlainHit, Detour> {
         let state = &*self.state;
+        let PlainRequest { host, target, fields } = request;
         let routed = self.routes.recall(state, host).ok_or(Detour::Host)?;
         self.check_direction(&routed.host).map_err(|_| Detour::Host)?;
         let asked_url = UrlKey::of_request(routed.host.clone(), target).map_err(|_| Detour::Target)?;
@@ -117,10 +134,10 @@ impl Proxy {
         if !leased {
             return Err(Detour::Fenced);
         }
-        let object = match state.shelf.find_unvaried(url_key, &url) {
-            Unvaried::Object(object) => object,
-            Unvaried::Varies => return Err(Detour::Varies),
-            Unvaried::Nothing => return Err(Detour::Absent),
+        let object = match state.shelf.find_in_memory(url_key, &url, |names| selecting(fields, names)) {
+            InMemory::Object(object) => object,
+            InMemory::Varies => return Err(Detour::Varies),
+            InMemory::Nothing => return Err(Detour::Absent),
         };
         let now = (state.clocks.wall)();
         if object.standing(&state.ledger) != Standing::Clear || object.is_outdated() {
@@ -138,7 +155,21 @@ impl Proxy {
     }
 }
 
-/// Whether a policy leaves nothing to be asked of a request but its URL, and nothing to be told but what is stored.
+/// The request's fields of these names, if all of them select as they were written.
+fn selecting(fields: &Fields<'_>, names: &[HeaderName]) -> Option<HeaderMap> {
+    if !names.iter().all(|name| SELECTING_AS_WRITTEN.contains(&name.as_str())) {
+        return None;
+    }
+    let mut selecting = HeaderMap::with_capacity(names.len());
+    for (written, value) in fields.clone() {
+        if let Some(name) = names.iter().find(|name| written.eq_ignore_ascii_case(name.as_str().as_bytes())) {
+            selecting.append(name, HeaderValue::from_bytes(value).ok()?);
+        }
+    }
+    Some(selecting)
+}
+
+/// Whether a policy asks nothing more of a request than its URL and what responses vary by, and has nothing to be told but what is stored.
 fn is_plain(policy: &Policy) -> bool {
     policy.storing != Storing::Never && policy.key_parts.is_empty() && policy.client_lifetime.is_none()
 }

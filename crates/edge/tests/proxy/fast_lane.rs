@@ -110,7 +110,9 @@ async fn a_plain_hit_is_answered_the_same_to_the_byte() {
         ("301 Moved Permanently", format!("{HOUR}location: /x\r\n"), "elsewhere", true),
         ("299 Odd", HOUR.to_owned(), "odd", true),
         ("200 OK", HOUR.to_owned(), "", false),
-        ("200 OK", format!("{HOUR}vary: accept\r\n"), "hello", false),
+        ("200 OK", format!("{HOUR}vary: accept\r\n"), "hello", true),
+        ("200 OK", format!("{HOUR}vary: x-forwarded-for\r\n"), "hello", false),
+        ("200 OK", format!("{HOUR}vary: accept, x-a\r\n"), "hello", false),
     ];
     for (index, (status, fields, body, is_plain)) in cases.iter().enumerate() {
         let path = format!("/{index}");
@@ -158,6 +160,34 @@ async fn what_a_request_says_beside_its_url_decides_its_way_and_nothing_else() {
     for path in ["/a", "/./a", "/%61", "/x/../a"] {
         assert!(asked_both_ways(&world, path, "").await.0, "{path}");
     }
+}
+
+#[tokio::test]
+async fn of_what_varies_both_ways_select_the_same() {
+    let mut world = world().await;
+    let vary = format!("{HOUR}vary: Accept-Encoding, accept-language\r\n");
+    let stored = ["", "accept-encoding: gzip, br\r\n", "accept-language: de\r\naccept-encoding: gzip\r\n"];
+    for fields in stored {
+        let pending = world.get_with("/a", fields);
+        world.origin.next().await.reply("200 OK", &vary, format!("for {fields:?}").as_bytes()).await;
+        pending.await;
+    }
+    let asked = [
+        ("", 0),
+        ("user-agent: x\r\n", 0),
+        ("Accept-Encoding: BR;q=0.5,gzip\r\n", 1),
+        ("accept-encoding: br\r\nAccept-Encoding:  gzip\r\n", 1),
+        ("Accept-Language: \tDE \r\ncookie: a=b\r\naccept-encoding: x-gzip\r\n", 2),
+    ];
+    for (fields, variant) in asked {
+        let (is_fast, answer) = asked_both_ways(&world, "/a", fields).await;
+        assert!(is_fast && answer.ends_with(&format!("for {:?}", stored[variant])), "{fields}: {answer}");
+    }
+    assert_eq!(world.origin.asked(), stored.len());
+    // What no stored one is for goes the long way.
+    let pending = world.get_with("/a", "accept-language: fr\r\n");
+    world.origin.next().await.reply("200 OK", &vary, b"fr").await;
+    assert_eq!(pending.await.text(), "fr");
 }
 
 #[tokio::test]
