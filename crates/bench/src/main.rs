@@ -24,6 +24,7 @@ mod purges;
 mod report;
 mod runs;
 mod servers;
+mod watch;
 
 use anyhow::{Context, bail};
 use std::io::Write;
@@ -34,7 +35,8 @@ usage: bench [--quick] [--objects-max N] [--binary FILE] [--json FILE] [--table 
        bench control [--quick] [--binary FILE]
 
   control    how many purges a second a control plane takes, on SQLite and on PostgreSQL
-  --quick    about a minute: fewer objects, kinds and rates
+  --quick    about a minute, at most five: fewer objects, kinds and rates. Without it a quarter of an hour, at most
+             three quarters. What has not begun in time is left out, and named
   --objects-max   the most objects of purges that are timed [default: 1000000]
   --binary   the everfresh to measure [default: target/release/everfresh]
   --json     where the numbers go [default: target/bench.json]

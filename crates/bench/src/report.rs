@@ -48,6 +48,9 @@ pub(crate) fn table(results: &Results) -> String {
             memory.idle_connection
         );
     }
+    if !results.left_out.is_empty() {
+        let _ = writeln!(out, "\nLeft out, since time was up: {}.", results.left_out.join("; "));
+    }
     out
 }
 
@@ -147,6 +150,7 @@ pub(crate) fn json(results: &Results) -> Value {
             "bytes_per_object": memory.object,
             "bytes_per_idle_connection": memory.idle_connection,
         })).collect::<Vec<_>>(),
+        "left_out": results.left_out,
     })
 }
 

@@ -7,6 +7,7 @@ use crate::origin;
 use crate::process::Cpu;
 use crate::purges::{self, Kind as PurgeKind};
 use crate::servers::{Kind, Server};
+use crate::watch::Watch;
 use anyhow::Context;
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,6 +22,9 @@ const FILLERS: u32 = 3;
 /// The size of the objects that purges are measured with, in bytes.
 const SMALL: u64 = 1024;
 
+/// How long an answer may take while a cache is filled.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How much is measured.
 pub(crate) struct Plan {
     /// Sizes of bodies, and how many objects of each.
@@ -33,10 +37,12 @@ pub(crate) struct Plan {
     /// How many objects lie in the cache when a purge is timed.
     objects: Vec<u64>,
     idle_connections: u32,
+    /// What has not begun by then is left out.
+    time_max: Duration,
 }
 
 impl Plan {
-    /// Everything.
+    /// Everything, in about a quarter of an hour.
     pub(crate) fn full() -> Self {
         Self {
             sizes: vec![(SMALL, 100_000), (16 * 1024, 10_000), (1024 * 1024, 100)],
@@ -46,6 +52,7 @@ impl Plan {
             rates: vec![1, 100, 1000],
             objects: vec![10_000, 100_000, 1_000_000],
             idle_connections: 5_000,
+            time_max: Duration::from_secs(40 * 60),
         }
     }
 
@@ -59,6 +66,7 @@ impl Plan {
             rates: vec![100],
             objects: vec![1_000],
             idle_connections: 500,
+            time_max: Duration::from_secs(5 * 60),
         }
     }
 }
@@ -127,43 +135,42 @@ pub(crate) struct Results {
     pub(crate) under_purges: Vec<UnderPurges>,
     pub(crate) purge_times: Vec<PurgeTime>,
     pub(crate) memory: Vec<Memory>,
+    /// What was not measured, since time was up.
+    pub(crate) left_out: Vec<String>,
 }
 
-/// Measures all of a plan.
+/// Measures all of a plan, and tells on the way what it is at.
 pub(crate) fn all(binary: &Path, plan: &Plan) -> anyhow::Result<Results> {
-    let machine = Machine::read()?;
     let origin = origin::start()?;
     let work = TempDir::new()?;
-    let mut hits = Vec::new();
-    let mut memory = Vec::new();
+    let mut watch = Watch::start(plan.time_max);
+    let mut results = Results {
+        machine: Machine::read()?,
+        load_after: String::new(),
+        hits: Vec::new(),
+        quiet: Vec::new(),
+        under_purges: Vec::new(),
+        purge_times: Vec::new(),
+        memory: Vec::new(),
+        left_out: Vec::new(),
+    };
     for (body_bytes, keys) in plan.sizes.iter().copied() {
-        let mut servers = Vec::new();
-        for kind in Kind::ALL {
-            let server = Server::start(kind, binary, origin)?;
-            let before = server.process.memory_bytes();
-            fill(server.address, body_bytes, 0..keys)?;
-            if body_bytes == SMALL {
-                let object = grown(&server, before, keys);
-                let idle_connection = idle(&server, plan.idle_connections)?;
-                memory.push(Memory { server: kind, object, idle_connection });
-            }
-            servers.push(server);
+        if watch.begin(&format!("hits of {body_bytes} bytes, {keys} objects")) {
+            hits(binary, origin, plan, (body_bytes, keys), work.path(), &mut results)?;
         }
-        let load = Load { body_bytes, keys, connections: 32, secs: plan.secs };
-        hits.push(Hits { body_bytes, keys, served: in_turns(&servers, &load, plan.rounds, work.path())? });
     }
-    let mut quiet = Vec::new();
-    let mut under_purges = Vec::new();
-    let mut purge_times = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_purged()) {
         let server = Server::start(kind, binary, origin)?;
         let mut filled = 0;
         for objects in plan.objects.iter().copied() {
+            if !watch.begin(&format!("purges of {} at {objects} objects", kind.name())) {
+                continue;
+            }
             fill(server.address, SMALL, filled..objects)?;
             filled = objects;
             for purge in plan.kinds.iter().copied() {
                 let (done, shown) = purges::time(&server, purge, SMALL)?;
-                purge_times.push(PurgeTime { server: kind, kind: purge, objects, done, shown });
+                results.purge_times.push(PurgeTime { server: kind, kind: purge, objects, done, shown });
                 // What a purge took away is there again for the next.
                 fill(server.address, SMALL, 0..objects.min(1_000))?;
             }
@@ -172,14 +179,49 @@ pub(crate) fn all(binary: &Path, plan: &Plan) -> anyhow::Result<Results> {
         let server = Server::start(kind, binary, origin)?;
         let load = Load { body_bytes: SMALL, keys: 1_000, connections: 32, secs: plan.secs };
         fill(server.address, SMALL, 0..load.keys)?;
-        quiet.push(served(&server, &load, work.path())?);
+        results.quiet.push(served(&server, &load, work.path())?);
         for purge in plan.kinds.iter().copied() {
             for per_sec in plan.rates.iter().copied() {
-                under_purges.push(while_purging(&server, &load, purge, per_sec, work.path())?);
+                if watch.begin(&format!(
+                    "hits of {} while {per_sec} × {} a second",
+                    kind.name(),
+                    purge.name()
+                )) {
+                    let row = while_purging(&server, &load, purge, per_sec, work.path())?;
+                    results.under_purges.push(row);
+                }
             }
         }
     }
-    Ok(Results { machine, load_after: machine_load(), hits, quiet, under_purges, purge_times, memory })
+    results.load_after = machine_load();
+    results.left_out = watch.end();
+    Ok(results)
+}
+
+/// Measures the hits of one size, and what things take in memory where they are small.
+fn hits(
+    binary: &Path,
+    origin: SocketAddr,
+    plan: &Plan,
+    (body_bytes, keys): (u64, u64),
+    work: &Path,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    let mut servers = Vec::new();
+    for kind in Kind::ALL {
+        let server = Server::start(kind, binary, origin)?;
+        let before = server.process.memory_bytes();
+        fill(server.address, body_bytes, 0..keys)?;
+        if body_bytes == SMALL {
+            let object = grown(&server, before, keys);
+            let idle_connection = idle(&server, plan.idle_connections)?;
+            results.memory.push(Memory { server: kind, object, idle_connection });
+        }
+        servers.push(server);
+    }
+    let load = Load { body_bytes, keys, connections: 32, secs: plan.secs };
+    results.hits.push(Hits { body_bytes, keys, served: in_turns(&servers, &load, plan.rounds, work)? });
+    Ok(())
 }
 
 fn served(server: &Server, load: &Load, work: &Path) -> anyhow::Result<Served> {
@@ -258,6 +300,7 @@ fn fill(address: SocketAddr, body_bytes: u64, keys: std::ops::Range<u64>) -> any
 fn connect(address: SocketAddr) -> anyhow::Result<BufReader<TcpStream>> {
     let stream = TcpStream::connect(address).with_context(|| format!("no connection to {address}"))?;
     stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     Ok(BufReader::new(stream))
 }
 
