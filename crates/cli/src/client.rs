@@ -19,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CA_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Calls the API with one key.
-pub(crate) struct Client<'w> {
+pub struct Client<'w> {
     agent: Agent,
     connection: Connection,
     now: &'w dyn Fn() -> SystemTime,
@@ -27,14 +27,22 @@ pub(crate) struct Client<'w> {
 
 /// An answer and the name that the server gave to the exchange.
 #[derive(Debug)]
-pub(crate) struct Answered<T> {
-    pub(crate) answer: T,
-    pub(crate) request_id: String,
+pub struct Answered<T> {
+    /// What the operation answers.
+    pub answer: T,
+    /// The number of the request.
+    pub request_id: String,
+}
+
+impl std::fmt::Debug for Client<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.connection.endpoint).finish_non_exhaustive()
+    }
 }
 
 impl<T: Shape> Answered<T> {
     /// The fields as the API answered them.
-    pub(crate) fn fields(&self) -> Map<String, Value> {
+    pub fn fields(&self) -> Map<String, Value> {
         let mut fields = self.answer.encode_fields();
         fields.insert("RequestId".to_owned(), self.request_id.clone().into());
         fields
@@ -62,12 +70,18 @@ impl<'w> Client<'w> {
     }
 
     /// Calls an operation.
-    pub(crate) fn call<T: Operation>(&self, request: &T) -> Result<Answered<T::Response>, Failure> {
+    ///
+    /// # Errors
+    /// It is refused, or no answer of this API came.
+    pub fn call<T: Operation>(&self, request: &T) -> Result<Answered<T::Response>, Failure> {
         self.call_waiting(request, Duration::ZERO)
     }
 
     /// Calls an operation that waits up to `wait` before it answers.
-    pub(crate) fn call_waiting<T: Operation>(
+    ///
+    /// # Errors
+    /// It is refused, or no answer of this API came.
+    pub fn call_waiting<T: Operation>(
         &self,
         request: &T,
         wait: Duration,

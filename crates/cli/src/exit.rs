@@ -22,6 +22,8 @@ pub enum Exit {
     SomeTargetsFailed,
     /// 7: the output could not be written.
     OutputFailed,
+    /// 8: an edge answered with what a finished purge had taken away.
+    PromiseBroken,
 }
 
 impl Exit {
@@ -36,6 +38,7 @@ impl Exit {
             Exit::TaskEndedOtherwise => 5,
             Exit::SomeTargetsFailed => 6,
             Exit::OutputFailed => 7,
+            Exit::PromiseBroken => 8,
         }
     }
 }
@@ -48,11 +51,18 @@ impl From<Exit> for ExitCode {
 
 /// Why a command could not be carried out.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// What the user asked for makes no sense; says what would.
     Usage(String),
     /// The API said no.
-    Refused { code: String, message: String, request_id: String },
+    Refused {
+        /// Its code.
+        code: String,
+        /// What it says.
+        message: String,
+        /// The number of the request.
+        request_id: String,
+    },
     /// No answer of this API came back.
     Unreachable(String),
     /// The answer could not be printed.
@@ -60,7 +70,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) const fn exit(&self) -> Exit {
+    /// The exit code that goes with it.
+    pub const fn exit(&self) -> Exit {
         match self {
             Failure::Usage(_) => Exit::Usage,
             Failure::Refused { .. } => Exit::Refused,

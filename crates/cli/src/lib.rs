@@ -42,8 +42,9 @@ mod text;
 mod times;
 mod zone;
 
+pub use client::{Answered, Client};
 pub use domain::DomainArgs;
-pub use exit::Exit;
+pub use exit::{Exit, Failure};
 pub use key::{EdgesArgs, KeyArgs};
 pub use prefetch::PrefetchArgs;
 pub use purge::PurgeArgs;
@@ -57,9 +58,6 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
-
-use client::Client;
-use exit::Failure;
 
 /// What the client needs of the process around it.
 pub struct World<'w> {
@@ -124,8 +122,23 @@ pub struct Common {
     json: bool,
 }
 
+impl Common {
+    /// Whether the answer is to be JSON.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
+/// The id of the zone that is named by id or name; of the only one if none is.
+///
+/// # Errors
+/// There is no such zone, or there are several; or the API could not be asked.
+pub fn find_zone_id(given: Option<&str>, client: &Client<'_>) -> Result<String, Failure> {
+    zone::find_id(given, client)
+}
+
 /// The part of each help text on connections and exit codes.
-pub(crate) const HELP_TAIL: &str = "\
+pub const HELP_TAIL: &str = "\
 Connection:
   The key comes from EVERFRESH_SECRET_ID and EVERFRESH_SECRET_KEY, or from a
   profile. The profile file is JSON:
@@ -143,7 +156,8 @@ Exit codes:
   4  --wait ran out of time
   5  the task ended other than success
   6  some targets were not accepted
-  7  the output could not be written";
+  7  the output could not be written
+  8  verify saw the promise broken";
 
 /// Runs one command. Says what went wrong on `world.err`; the exit code tells scripts.
 pub fn run(command: Command, world: &mut World<'_>) -> Exit {
@@ -158,6 +172,11 @@ pub fn run(command: Command, world: &mut World<'_>) -> Exit {
         Command::Key(args) => with_client(args.common(), world, |c, w| key::run(&args, c, w)),
         Command::Edges(args) => with_client(args.common(), world, |c, w| key::run_edges(&args, c, w)),
     };
+    ended(outcome, world)
+}
+
+/// The exit code of an outcome; says on `world.err` what went wrong.
+pub fn ended(outcome: Result<Exit, Failure>, world: &mut World<'_>) -> Exit {
     match outcome {
         Ok(exit) => exit,
         // Whoever reads our output has seen enough.
@@ -170,7 +189,11 @@ pub fn run(command: Command, world: &mut World<'_>) -> Exit {
     }
 }
 
-fn with_client(
+/// Does something with the API that `connection` and the environment name, for commands of other crates.
+///
+/// # Errors
+/// What the command answers, or what is wrong with the connection.
+pub fn with_client(
     common: &Common,
     world: &mut World<'_>,
     command: impl FnOnce(&Client<'_>, &mut World<'_>) -> Result<Exit, Failure>,

@@ -41,6 +41,8 @@ pub(crate) enum Role {
     Stored(StoredArgs),
     /// Show the main job at work: an origin, a control plane, two edges, and purges that hold
     Demo(DemoArgs),
+    /// Hold a live network to its promise: purge, read from every edge, and look for what should be gone
+    Verify(Box<verify::VerifyArgs>),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -50,7 +52,7 @@ impl Role {
     pub(crate) fn default_log_filter(&self) -> &'static str {
         match self {
             Self::Serve(_) | Self::Control(_) | Self::Edge(_) => "info",
-            Self::Demo(_) | Self::Inspect(_) | Self::Stored(_) | Self::Client(_) => "error",
+            Self::Demo(_) | Self::Inspect(_) | Self::Stored(_) | Self::Verify(_) | Self::Client(_) => "error",
         }
     }
 }

@@ -11,6 +11,7 @@ mod inspect;
 mod log_level;
 mod serve;
 mod stored;
+mod verifying;
 
 use args::{Args, Role};
 use clap::Parser;
@@ -23,17 +24,8 @@ fn main() -> ExitCode {
     let environment = |name: &str| std::env::var(name).ok();
     let log_level = log_level::start(environment("EVERFRESH_LOG").as_deref(), args.role.default_log_filter());
     let outcome = match args.role {
-        Role::Client(command) => {
-            let mut world = cli::World {
-                input: &mut std::io::stdin(),
-                out: &mut std::io::stdout().lock(),
-                err: &mut std::io::stderr(),
-                environment: &environment,
-                now: &wall_clock,
-                pause: &std::thread::sleep,
-            };
-            return cli::run(command, &mut world).into();
-        }
+        Role::Client(command) => return with_world(&environment, |world| cli::run(command, world)),
+        Role::Verify(args) => return with_world(&environment, |world| verifying::run(&args, world)),
         Role::Serve(args) => serve::run(args, &environment, wall_clock, log_level),
         Role::Control(args) => control_plane::run(args, &environment, wall_clock),
         Role::Edge(args) => edge_process::run(args, &environment, wall_clock, log_level),
@@ -49,6 +41,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command of the client in the world of this process.
+fn with_world(
+    environment: &dyn Fn(&str) -> Option<String>,
+    command: impl FnOnce(&mut cli::World<'_>) -> cli::Exit,
+) -> ExitCode {
+    let mut world = cli::World {
+        input: &mut std::io::stdin(),
+        out: &mut std::io::stdout().lock(),
+        err: &mut std::io::stderr(),
+        environment,
+        now: &wall_clock,
+        pause: &std::thread::sleep,
+    };
+    command(&mut world).into()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]

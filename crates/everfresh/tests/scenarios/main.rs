@@ -20,3 +20,4 @@ mod races;
 mod settings;
 mod tiers;
 mod tls;
+mod verifying;
