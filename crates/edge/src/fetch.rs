@@ -10,13 +10,13 @@ use crate::origin::{OriginClient, OriginRequest, RequestContent, ResponseBody};
 use crate::shelf::{ObjectKey, Renewal, Selector};
 use crate::slice_admission::{AdmittedSlices, Covered, FirstPart, InSlices};
 use crate::state::{Counters, State};
-use crate::tier::Child;
+use crate::tier::{Child, Hit};
 use crate::upstream;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use httpcache::{CACHE_GROUPS, Freshness, NoStoreReason, Policy, StrongValidator, Validators};
-use purge::UrlKey;
+use purge::{Method, UrlKey};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -50,6 +50,8 @@ pub(crate) struct Job {
     pub(crate) group_event: GroupEvent,
     /// The part to ask for, if not the whole: of a response that nothing is known of.
     pub(crate) part: Option<FirstPart>,
+    /// What has purged the copy that was there, of this edge or of the child that asks.
+    pub(crate) hit: Option<Hit>,
 }
 
 /// What is stored, to be asked about with a conditional request.
@@ -68,7 +70,7 @@ impl Job {
     }
 
     /// Waits until the next fetch may be sent, then reads and looks as a request that starts now, and sends it.
-    pub(crate) async fn send_next(self, mut landing: Landing) {
+    pub(crate) async fn send_next(mut self, mut landing: Landing) {
         let state = Arc::clone(&self.state);
         landing.depart(|| state.lease.holds((state.clocks.boot)())).await;
         let reading = state.read(self.route.zone());
@@ -78,9 +80,16 @@ impl Job {
             let found =
                 state.shelf.find(self.url_key, &self.url, &self.policy.key_parts, || &self.headers).await;
             if let Some(object) = found.object {
-                match object.standing(&state.ledger) {
+                let (standing, hit) = (object.standing(&state.ledger), self.hit);
+                let told = hit.filter(|hit| hit.covers(object.birth.born));
+                self.note_hit(standing);
+                match standing {
+                    Standing::Clear | Standing::Invalidated(_)
+                        if told.is_some_and(|hit| hit.method == Method::Delete) => {}
                     Standing::Clear
-                        if object.freshness.is_fresh((state.clocks.wall)()) && !object.is_outdated() =>
+                        if told.is_none()
+                            && object.freshness.is_fresh((state.clocks.wall)())
+                            && !object.is_outdated() =>
                     {
                         let sharing = Sharing::Everyone(found.key);
                         let source = ArrivalSource::Stored;
@@ -104,6 +113,15 @@ impl Job {
             }
         }
         self.send(landing, base, reading.leased).await;
+    }
+
+    fn note_hit(&mut self, standing: Standing) {
+        let hit = match standing {
+            Standing::Invalidated(seq) => Hit { method: Method::Invalidate, seq },
+            Standing::Deleted(seq) => Hit { method: Method::Delete, seq },
+            Standing::Clear | Standing::BeyondHorizon => return,
+        };
+        self.hit = Some(hit.with(self.hit));
     }
 
     async fn fly(
@@ -150,7 +168,7 @@ impl Job {
         leased: bool,
     ) -> Result<Option<Taking>, FetchFailure> {
         let birth = landing.birth().ok_or(FetchFailure::Abandoned)?;
-        let child = upstream::child_of(&self.state, birth, leased);
+        let child = upstream::child_of(&self.state, birth, leased, self.hit);
         let request_time = (self.state.clocks.wall)();
         let held = base.as_ref().map(|base| Arc::clone(&base.object));
         // What is stored without a validator can't be asked about: no 304 is an answer about it.

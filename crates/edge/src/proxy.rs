@@ -35,7 +35,7 @@ use crate::slice_admission::FirstPart;
 use crate::slice_run::Run;
 use crate::slices::{SlicedBody, Walk};
 use crate::state::{Counters, State};
-use crate::tier::{self, Asker, Child, Part, TIER_TOKEN};
+use crate::tier::{self, Asker, Child, Hit, Part, TIER_TOKEN};
 use crate::upstream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
@@ -342,7 +342,11 @@ impl Proxy {
             return Passed::PassOn;
         }
         let part = if base.is_none() { self.first_part(asked, found.key) } else { None };
-        let job = Job { part, ..self.job(asked, found.key) };
+        let job = Job {
+            part,
+            hit: asked.asker.hit_with(purged(forwarded, base.is_some())),
+            ..self.job(asked, found.key)
+        };
         let (flight, mut before_sent, own) = if joins == Joins::Nothing || unshared {
             let landing = state.flights.alone(asked.url_key, &asked.url, &reading);
             let (flight, own) = send(job, landing, base, Some(reading.leased));
@@ -453,7 +457,17 @@ impl Proxy {
             return forward(reason, None, None);
         };
         let base = || Some(Base { key: found.key, object: Arc::clone(object) });
+        let told = asked.asker.hit(object.birth.born);
         match object.standing(&state.ledger) {
+            // No purge has matched it here, but the child's copy, which may have had more tags.
+            Standing::Clear | Standing::Invalidated(_)
+                if told.is_some_and(|hit| hit.method == purge::Method::Delete) =>
+            {
+                forward(ForwardReason::Miss, told.map(|hit| hit.seq), None)
+            }
+            Standing::Clear if told.is_some() => {
+                forward(ForwardReason::Stale, told.map(|hit| hit.seq), base())
+            }
             Standing::Clear => match self.use_clear(asked, found.key, object, reading, now) {
                 Ok(passed) => Judged::Fresh(passed),
                 Err(reason) => forward(reason, None, base()),
@@ -484,6 +498,9 @@ impl Proxy {
             Sharing::ThoseBefore => None,
             Sharing::Everyone(key) => Some(key),
         };
+        if asked.asker.hit(arrival.object.birth.born).is_some() {
+            return Some(Passed::LookAgain);
+        }
         // Whoever came before the fetch was sent reads nothing older than itself. The others need more.
         if !*before_sent && !may_share(&arrival.object, reading, &self.state.ledger) {
             return Some(Passed::LookAgain);
@@ -609,6 +626,7 @@ impl Proxy {
             interim: None,
             group_event: self.state.groups.last(),
             part: None,
+            hit: None,
         }
     }
 
@@ -822,6 +840,12 @@ impl Refusal {
 }
 
 /// The host asked for: of an absolute request target, or else of the one `Host` field (RFC 9112 §3.2).
+/// The purge that a request was forwarded for: what it deleted is not asked about.
+fn purged(forwarded: Forwarded, asks: bool) -> Option<Hit> {
+    let method = if asks { purge::Method::Invalidate } else { purge::Method::Delete };
+    forwarded.purged_by.map(|seq| Hit { method, seq })
+}
+
 fn host_text(request: &Request<Incoming>) -> Result<&str, Refusal> {
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = fields.next();

@@ -144,7 +144,7 @@ impl Stretch {
         leased: bool,
     ) -> Result<(u64, u64, Response<ResponseBody>), FetchFailure> {
         let birth = landing.birth().ok_or(FetchFailure::Abandoned)?;
-        let child = upstream::child_of(&self.job.state, birth, leased);
+        let child = upstream::child_of(&self.job.state, birth, leased, None);
         let first = self.slices.start_of(self.index);
         let response = self.job.request(part_conditions(&self.slices, first, self.end), child).await?;
         match part_of(&self.slices, &response, first, self.end) {

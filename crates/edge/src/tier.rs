@@ -6,12 +6,16 @@
 //! without its cache having a part in it. Why that is enough: what a parent with `seen >= floor` finds clear has no mark
 //! above its own born up to the floor, and the child stores it as born at the floor.
 //!
+//! Marks by a tag are another matter: a child may know a tag that its parent does not, when it got the content past it
+//! (the parent was away, or passed the request on and kept an older copy). So a child whose own copy a purge has hit
+//! tells which: the parent takes its own copy, if it was born below that, for hit as well.
+//!
 //! Both sides authenticate by the network's edge token. The parent marks every answer to a child ([`TIER`]), also its
 //! own refusals: an answer without the mark is none of a parent's, and is not used, since it might lack tags.
 //! Knows neither sockets nor objects.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use purge::{Epoch, PurgeSeq};
+use purge::{Epoch, Method, PurgeSeq};
 use ring::hmac;
 
 /// What a child asks under, and what marks a parent's answer.
@@ -33,6 +37,31 @@ pub(crate) struct Child {
     pub(crate) floor: Option<(Epoch, PurgeSeq)>,
     /// Whether its lease held.
     pub(crate) leased: bool,
+    /// What has purged the child's own copy, in the floor's log and not above it.
+    pub(crate) hit: Option<Hit>,
+}
+
+/// The purge that a copy was found to be hit by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// Whether the bytes must be fetched anew.
+    pub(crate) method: Method,
+    /// Its position.
+    pub(crate) seq: PurgeSeq,
+}
+
+impl Hit {
+    /// Whether a copy with this born is to be taken for hit.
+    pub(crate) fn covers(self, born: PurgeSeq) -> bool {
+        born < self.seq
+    }
+
+    /// What covers all that either does.
+    pub(crate) fn with(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        let method = if self.method == other.method { self.method } else { Method::Delete };
+        Self { method, seq: self.seq.max(other.seq) }
+    }
 }
 
 /// Whether a request comes from a child.
@@ -42,6 +71,25 @@ pub(crate) enum Asker {
     Client,
     /// An edge of this network.
     Child(Child),
+}
+
+impl Asker {
+    /// The purge by which a copy with this born is taken for hit, because the asking child's copy was.
+    pub(crate) fn hit(&self, born: PurgeSeq) -> Option<Hit> {
+        match self {
+            Self::Client => None,
+            Self::Child(child) => child.hit.filter(|hit| hit.covers(born)),
+        }
+    }
+
+    /// What a fetch for this asker tells a parent: what hit this edge's own copy, and what the asking child's.
+    pub(crate) fn hit_with(&self, own: Option<Hit>) -> Option<Hit> {
+        match (self, own) {
+            (Self::Child(child), Some(own)) => Some(own.with(child.hit)),
+            (Self::Child(child), None) => child.hit,
+            (Self::Client, own) => own,
+        }
+    }
 }
 
 /// Why what a child says can't be taken.
@@ -70,9 +118,12 @@ impl Child {
     /// The value of [`TIER`] in a request.
     pub(crate) fn to_value(self) -> HeaderValue {
         let leased = if self.leased { "leased" } else { "fenced" };
-        let text = match self.floor {
-            Some((epoch, floor)) => format!("{epoch} {floor} {leased}"),
-            None => format!("- 0 {leased}"),
+        let text = match (self.floor, self.hit) {
+            (Some((epoch, floor)), Some(Hit { method, seq })) => {
+                format!("{epoch} {floor} {leased} {} {seq}", method.as_str())
+            }
+            (Some((epoch, floor)), None) => format!("{epoch} {floor} {leased}"),
+            (None, _) => format!("- 0 {leased}"),
         };
         HeaderValue::from_str(&text).unwrap_or(REFUSED)
     }
@@ -82,8 +133,8 @@ impl Child {
         let (epoch, floor, leased) = (words.next()?, words.next()?, words.next()?);
         let floor = match (epoch, floor) {
             ("-", "0") => None,
-            _ if epoch.len() == 16 && floor.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some((Epoch::new(u64::from_str_radix(epoch, 16).ok()?), PurgeSeq::new(floor.parse().ok()?)))
+            _ if epoch.len() == 16 => {
+                Some((Epoch::new(u64::from_str_radix(epoch, 16).ok()?), parse_seq(floor)?))
             }
             _ => return None,
         };
@@ -92,7 +143,15 @@ impl Child {
             "fenced" => false,
             _ => return None,
         };
-        words.next().is_none().then_some(Self { floor, leased })
+        let hit = match words.next() {
+            None => None,
+            Some(method) => {
+                let (method, (_, floor)) = (Method::parse(method)?, floor?);
+                let seq = parse_seq(words.next()?).filter(|seq| *seq <= floor)?;
+                Some(Hit { method, seq })
+            }
+        };
+        words.next().is_none().then_some(Self { floor, leased, hit })
     }
 
     /// What a parent with this reading may do: `position` is the log that it follows and its `seen`.
@@ -124,8 +183,12 @@ impl Child {
             (Some(floor), _) => Some(floor),
             (None, position) => position,
         };
-        Self { floor, leased: self.leased || leased }
+        Self { floor, leased: self.leased || leased, hit: self.hit }
     }
+}
+
+fn parse_seq(text: &str) -> Option<PurgeSeq> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok().map(PurgeSeq::new))?
 }
 
 /// The network's edge token, to be presented to a parent and asked of children. Has no `Debug`.
@@ -194,6 +257,10 @@ mod tests {
         Some((Epoch::new(epoch), PurgeSeq::new(seq)))
     }
 
+    fn hit(method: Method, seq: u64) -> Option<Hit> {
+        Some(Hit { method, seq: PurgeSeq::new(seq) })
+    }
+
     fn told(text: &str) -> Option<Child> {
         Child::parse(&HeaderValue::from_str(text).unwrap())
     }
@@ -201,9 +268,11 @@ mod tests {
     #[test]
     fn what_a_child_tells_is_read_back_and_nothing_else_is_taken() {
         for child in [
-            Child { floor: at(7, 12), leased: true },
-            Child { floor: at(u64::MAX, u64::MAX), leased: false },
-            Child { floor: None, leased: false },
+            Child { floor: at(7, 12), leased: true, hit: None },
+            Child { floor: at(7, 12), leased: true, hit: hit(Method::Invalidate, 12) },
+            Child { floor: at(7, 12), leased: false, hit: hit(Method::Delete, 3) },
+            Child { floor: at(u64::MAX, u64::MAX), leased: false, hit: None },
+            Child { floor: None, leased: false, hit: None },
         ] {
             assert_eq!(Child::parse(&child.to_value()), Some(child));
         }
@@ -218,6 +287,11 @@ mod tests {
             "000000000000000g 12 leased",
             "0000000000000007 99999999999999999999 leased",
             "- 1 leased",
+            "- 0 leased delete 0",
+            "0000000000000007 12 leased delete",
+            "0000000000000007 12 leased delete 13",
+            "0000000000000007 12 leased refresh 3",
+            "0000000000000007 12 leased delete 3 more",
         ] {
             assert_eq!(told(bad), None, "{bad}");
         }
@@ -240,7 +314,7 @@ mod tests {
             (None, false, None, false, PassOn),
         ];
         for (floor, child_leased, position, leased, part) in cases {
-            let child = Child { floor, leased: child_leased };
+            let child = Child { floor, leased: child_leased, hit: None };
             assert_eq!(child.part(position, leased), part, "{child:?} {position:?} {leased}");
         }
     }
@@ -255,15 +329,25 @@ mod tests {
             (None, at(1, 5), at(1, 5)),
         ];
         for (floor, position, expected) in cases {
-            let passed = Child { floor, leased: false }.passed_on(position, true);
-            assert_eq!(passed, Child { floor: expected, leased: true });
+            let hit = hit(Method::Delete, 1).filter(|_| floor.is_some());
+            let passed = Child { floor, leased: false, hit }.passed_on(position, true);
+            assert_eq!(passed, Child { floor: expected, leased: true, hit });
         }
+    }
+
+    #[test]
+    fn of_two_hits_nothing_is_lost() {
+        let invalidated = Hit { method: Method::Invalidate, seq: PurgeSeq::new(5) };
+        let deleted = Hit { method: Method::Delete, seq: PurgeSeq::new(3) };
+        assert_eq!(invalidated.with(None), invalidated);
+        assert_eq!(invalidated.with(Some(deleted)), Hit { method: Method::Delete, ..invalidated });
+        assert!(invalidated.covers(PurgeSeq::new(4)) && !invalidated.covers(PurgeSeq::new(5)));
     }
 
     #[test]
     fn only_the_networks_own_token_makes_a_child() {
         let token = TierToken::new("secret").unwrap();
-        let child = Child { floor: at(1, 2), leased: true };
+        let child = Child { floor: at(1, 2), leased: true, hit: None };
         let asked = |presented: Option<&str>, expected: Option<&TierToken>| {
             let mut headers = HeaderMap::new();
             headers.insert(TIER, child.to_value());

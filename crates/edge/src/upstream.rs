@@ -7,7 +7,7 @@ use crate::flight::{FOLLOW_TIMEOUT, FetchFailure};
 use crate::object::Birth;
 use crate::origin::{OriginClient, OriginRequest, ResponseBody};
 use crate::state::{Counters, State};
-use crate::tier::{self, Child, TierToken};
+use crate::tier::{self, Child, Hit, TierToken};
 use http::{HeaderName, Response};
 use purge::{Epoch, PurgeSeq, ZoneClock};
 use std::time::Duration;
@@ -127,15 +127,18 @@ pub(crate) fn place(state: &State, clock: &ZoneClock, seq: PurgeSeq) -> Option<(
 }
 
 /// What this edge tells a parent of the fetch whose birth this is.
-pub(crate) fn child_of(state: &State, birth: &Birth, leased: bool) -> Child {
-    Child { floor: place(state, &birth.clock, birth.born), leased }
+pub(crate) fn child_of(state: &State, birth: &Birth, leased: bool, hit: Option<Hit>) -> Child {
+    // A purge above the floor came after the request had read: what it asks for is not held against it.
+    let hit = hit.map(|hit| Hit { seq: hit.seq.min(birth.born), ..hit });
+    let floor = place(state, &birth.clock, birth.born);
+    Child { floor, leased, hit: hit.filter(|_| floor.is_some()) }
 }
 
 /// What it tells of a request that the cache has no part in.
 pub(crate) fn child_now(state: &State) -> Child {
     // The lease first, as in [`State::read`]: a grant in between must not vouch for the position from before it.
     let leased = state.lease.holds((state.clocks.boot)());
-    Child { floor: state.ledger.position(), leased }
+    Child { floor: state.ledger.position(), leased, hit: None }
 }
 
 /// Sends a request to a parent, or to the origin.
@@ -215,7 +218,7 @@ mod tests {
         state.ledger.jump(Epoch::new(7), PurgeSeq::new(3)).unwrap();
         GRANTED.set(Some(Arc::clone(&state)));
         let floor = Some((Epoch::new(7), PurgeSeq::new(4)));
-        assert_eq!(child_now(&state), Child { floor, leased: true });
+        assert_eq!(child_now(&state), Child { floor, leased: true, hit: None });
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Proxy {
                     interim: None,
                 };
                 let floor = upstream::place(state, &reading.clock, reading.seen);
-                let child = Child { floor, leased: reading.leased };
+                let child = Child { floor, leased: reading.leased, hit: None };
                 upstream::ask(&self.client, state, &asked.routed.route, child, request).await
             }
             Err(_) => Err(FetchFailure::TooManyFetches),

@@ -100,7 +100,9 @@ impl Proxy {
             return None;
         }
         let found = self.find(asked).await;
-        let object = found.object.filter(|object| object.standing(&state.ledger) == Standing::Clear)?;
+        let object = found.object.filter(|object| {
+            object.standing(&state.ledger) == Standing::Clear && asked.asker.hit(object.birth.born).is_none()
+        })?;
         let now = (state.clocks.wall)();
         let may_answer = object.freshness.is_fresh(now) || object.freshness.may_serve_stale_on_error(now);
         if object.is_outdated() || !may_answer {

@@ -122,6 +122,38 @@ async fn tags_pass_through_tiers() {
     tiered.fetch("/a", TAGGED, "three").await;
 }
 
+/// The child has got the content past its parent, with a tag that the parent's older copy of it does not have. A purge
+/// by that tag hits the child's copy only: the parent's is no answer to the child, and no word that the child's is good.
+#[tokio::test]
+async fn what_hit_the_childs_copy_counts_for_the_parents_too() {
+    const UNTAGGED: &str = "cache-control: max-age=60\r\netag: \"1\"\r\n";
+    for method in [Method::Delete, Method::Invalidate] {
+        let mut tiered = Tiered::with(LONG, LONG, |config| config.tier_wait = Duration::ZERO).await;
+        let pending = Client::get(tiered.parent.edge.address(), HOST, "/a", "");
+        tiered.parent.origin.next().await.reply("200 OK", UNTAGGED, b"old").await;
+        assert_eq!(pending.await.text(), "old");
+        // Below the child's floor, so that the parent passes the request on and keeps what it has.
+        let other = tiered.record(url("/other"), Method::Delete);
+        tiered.apply_at_child(other).await;
+        tiered.fetch("/a", TAGGED, "old").await;
+        let seq = tiered.record(tag("news"), method);
+        tiered.apply_at_parent(seq).await;
+        tiered.apply_at_child(seq).await;
+        let pending = tiered.get("/a");
+        let asked = tiered.parent.origin.next().await;
+        let condition = if method == Method::Invalidate { "\"1\"" } else { "" };
+        assert_eq!(asked.field("if-none-match"), condition, "{method:?}");
+        asked.reply("200 OK", TAGGED, b"new").await;
+        assert_eq!(pending.await.text(), "new", "{method:?}");
+        assert_eq!(tiered.get("/a").await.text(), "new");
+        assert_eq!(
+            tiered.parent.hit("/a").await.text(),
+            "new",
+            "the parent has it from now on, with the tag"
+        );
+    }
+}
+
 /// The child has applied a purge that its parent has not: the parent's old copy is no answer.
 #[tokio::test]
 async fn a_parent_below_the_floor_gives_nothing_from_its_cache() {
