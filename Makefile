@@ -2,7 +2,7 @@
 # make test    checks everything: format, lints, every crate, scenarios with real parts
 # make bench   compares hits, purges and memory with nginx, Varnish and HAProxy, in one run (BENCH_QUICK=1: a minute)
 # make fuzz    looks for bytes that make a reader of outside bytes break its promise (FUZZ_SECONDS=60, for all of them)
-# make model   explores the protocol as far as minutes go: every rule dropped in turn, larger worlds (MODEL_STATES=25, million each)
+# make model   explores the protocol as far as minutes go: every rule dropped in turn, larger worlds (MODEL_STATES=5, million each)
 # make soak    simulates the whole network from seeds that nobody chose, with faults (SOAK_SECONDS=3600)
 # make trial   crawls a documentation tree and a large file through an edge that is killed and purged meanwhile
 # make bench-control   measures how many purges a second a control plane takes, on SQLite and on PostgreSQL
@@ -42,7 +42,7 @@ bench: compared
 	cargo build --locked --release -p everfresh -p bench
 	@cargo run --locked --release --quiet -p bench -- $(if $(filter-out 0,$(BENCH_QUICK)),--quick)
 
-MODEL_STATES ?= 25
+MODEL_STATES ?= 5
 
 .PHONY: model
 model:

@@ -10,7 +10,7 @@ usage: model [whole | mutants | large [STATES] | trace MUTANT]
 
   whole    every scenario with all rules, to its end
   mutants  every rule dropped, each until the promise breaks
-  large    larger scenarios, each to its end or to so many million states (25)
+  large    larger scenarios, each to its end or to so many million states (5)
   trace    the shortest way to break the promise without that rule
   Without an argument: whole, mutants, large.";
 
@@ -24,10 +24,10 @@ fn main() -> std::io::Result<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let millions = |text: &str| text.parse::<usize>().ok().map(|millions| millions.saturating_mul(MILLION));
     let is_right = match arguments[..] {
-        [] => whole()? & mutants()? & large(25 * MILLION)?,
+        [] => whole()? & mutants()? & large(5 * MILLION)?,
         ["whole"] => whole()?,
         ["mutants"] => mutants()?,
-        ["large"] => large(25 * MILLION)?,
+        ["large"] => large(5 * MILLION)?,
         ["large", states] if millions(states).is_some() => large(millions(states).unwrap_or(NO_CAP))?,
         ["trace", mutant] => trace(mutant)?,
         _ => {

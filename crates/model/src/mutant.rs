@@ -131,9 +131,9 @@ mutants! {
     NetworkMutant of Network;
 
     /// A parent answers from its cache whatever the child's floor.
-    NoFloor in pair,
+    NoFloor in two_children,
     /// The born that is stored is read after the floor that was told.
-    FloorNotBorn in pair,
+    FloorNotBorn in two_children,
     /// A parent lets a child below its floor join the fetch under way.
     JoinsBelowFloor in two_children,
     /// A child joins any fetch of its parent, and a client any of its edge, whatever `seen`.
@@ -148,6 +148,8 @@ mutants! {
     LowerFloorPassedOn in three_tiers,
     /// A parent does not hand on the tags of what it answers.
     TagsNotHandedOn in pair_tags,
+    /// A child does not tell which purge hit its copy.
+    HitNotTold in tags_apart,
     /// A floor of another epoch is compared as if it were of this one.
     FloorOfAnyEpoch in tiers_failover,
     /// The born of another epoch counts as if it were of this one.

@@ -11,7 +11,7 @@ mod steps;
 mod tell;
 
 pub use requests::Choice;
-pub use scenario::{Durable, HitTold, Leases, Network, Restores};
+pub use scenario::{Durable, Leases, Network, Restores};
 pub use state::State;
 pub use steps::{Action, Protocol};
 

@@ -102,7 +102,7 @@ pub fn mutants() -> Vec<Case> {
 
 /// What is not kept, as `docs/model.md` says.
 pub fn not_kept() -> Vec<Case> {
-    vec![network(Network::tags_untold(), None), network(Network::tags_forgotten(), None)]
+    vec![network(Network::tags_forgotten(), None)]
 }
 
 fn reaches(scenario: &str) -> &'static [Event] {

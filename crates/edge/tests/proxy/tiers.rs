@@ -127,6 +127,7 @@ async fn tags_pass_through_tiers() {
 #[tokio::test]
 async fn what_hit_the_childs_copy_counts_for_the_parents_too() {
     const UNTAGGED: &str = "cache-control: max-age=60\r\netag: \"1\"\r\n";
+    const NEW: &str = "cache-control: max-age=60\r\netag: \"2\"\r\ncache-tag: news\r\n";
     for method in [Method::Delete, Method::Invalidate] {
         let mut tiered = Tiered::with(LONG, LONG, |config| config.tier_wait = Duration::ZERO).await;
         let pending = Client::get(tiered.parent.edge.address(), HOST, "/a", "");
@@ -143,7 +144,7 @@ async fn what_hit_the_childs_copy_counts_for_the_parents_too() {
         let asked = tiered.parent.origin.next().await;
         let condition = if method == Method::Invalidate { "\"1\"" } else { "" };
         assert_eq!(asked.field("if-none-match"), condition, "{method:?}");
-        asked.reply("200 OK", TAGGED, b"new").await;
+        asked.reply("200 OK", NEW, b"new").await;
         assert_eq!(pending.await.text(), "new", "{method:?}");
         assert_eq!(tiered.get("/a").await.text(), "new");
         assert_eq!(

@@ -3,7 +3,6 @@
 //! Order: lease and `seen` in one step, then object, fetch under way and marks in another. What lies between them in
 //! one edge is the other model's ([`crate::Protocol`]).
 
-use super::scenario::HitTold;
 use super::state::{
     Broken, EDGES, Edge, Flight, NO_REQUEST, Newest, Object, Phase, Position, Request, Stage, State, Told,
 };
@@ -301,7 +300,7 @@ impl Protocol {
         {
             floor = told.floor;
         }
-        let hit = if self.scenario.hit_told == HitTold::Yes { hit } else { Newest::default() };
+        let hit = if self.has(NetworkMutant::HitNotTold) { Newest::default() } else { hit };
         let lease = lease || self.has(NetworkMutant::FencedChildClaimsLease);
         let told = Told { floor, lease, hit };
         let mut stage = self.upstream(state, node, told);

@@ -47,15 +47,6 @@ pub enum Durable {
     Power,
 }
 
-/// What a child tells of its own copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HitTold {
-    /// Nothing: as if every parent knew every tag that its child knows.
-    No,
-    /// Which purge its copy was hit by: a parent's copy born below counts as hit, too.
-    Yes,
-}
-
 /// A bounded network. Every number is a limit on how often something may happen in one behaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -97,8 +88,6 @@ pub struct Network {
     pub validates: bool,
     /// A parent may be away, or its answer be lost, so that its child asks the origin.
     pub partition: bool,
-    /// What a child tells of its own copy.
-    pub hit_told: HitTold,
     /// A copy older than one that had the tag at the edge counts as matched by the tag, whoever gave it.
     pub by_bytes: bool,
 }
@@ -123,7 +112,6 @@ const HELD: Network = Network {
     expiry: false,
     validates: true,
     partition: false,
-    hit_told: HitTold::No,
     by_bytes: false,
 };
 
@@ -141,7 +129,6 @@ impl Network {
                 tags: true,
                 expiry: true,
                 crashes: 1,
-                hit_told: HitTold::Yes,
                 leases: granted(2, 1, true),
                 ..Network::pair_fenced()
             },
@@ -187,7 +174,6 @@ impl Network {
             durable: Durable::Process,
             sweeps: 1,
             truncations: 1,
-            hit_told: HitTold::Yes,
             leases: Leases::Granted { ticks: 2, length: 1, at_start: 0b11, leaving: true },
             ..HELD
         }
@@ -232,7 +218,6 @@ impl Network {
             tags: true,
             expiry: true,
             partition: true,
-            hit_told: HitTold::Yes,
             ..HELD
         }
     }
@@ -246,14 +231,8 @@ impl Network {
             warm_tagged: 0b01,
             sweeps: 1,
             expiry: true,
-            hit_told: HitTold::Yes,
             ..HELD
         }
-    }
-
-    /// The same, and the child tells nothing of what hit its copy.
-    pub fn tags_untold() -> Network {
-        Network { name: "tags_untold", hit_told: HitTold::No, ..Network::tags_apart() }
     }
 
     /// The same as `tags_apart`, held to more than the promise: what a parent answers is not to be older than what the child has had
