@@ -290,6 +290,17 @@ async fn commits_are_durable_whatever_the_defaults_of_the_role() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_character_that_the_server_can_not_hold_is_replaced() {
+    let store = open(&SERVER.database()).await.unwrap();
+    let zone = zone_named(&store, "a.test").await;
+    let change = store::ZoneChange { alias: Some("a\0b".into()), ..Default::default() };
+    store.modify_zone(&zone, change, NOW_MS).await.unwrap();
+    assert_eq!(store.zone(&zone).await.unwrap().unwrap().alias, "a\u{fffd}b");
+    assert_eq!(store.find_key("AKID\0").await.unwrap(), None);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn opening_says_what_is_wrong() {
     for bad in ["", "sqlite://x", "postgres://[", "everfresh-data"] {
         let refused = PostgresPlace::parse(bad).unwrap_err();

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// How many sessions read from SQLite at once.
 const SQLITE_READERS_MAX: usize = 4;
@@ -32,6 +33,9 @@ const MIGRATE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long a connection to PostgreSQL may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a connection to PostgreSQL is kept without a use: what lies between may forget it without a word.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where connections lead.
 pub(crate) enum Source {
@@ -70,7 +74,8 @@ struct Shared {
 struct Connections {
     permits: Arc<Semaphore>,
     count: usize,
-    idle: Mutex<Vec<Connection>>,
+    /// The one that was used last is last.
+    idle: Mutex<Vec<(Connection, Instant)>>,
 }
 
 impl Connections {
@@ -158,7 +163,7 @@ impl Database {
             connections.permits.close();
             drop(ended);
             let idle = std::mem::take(&mut *connections.idle.lock());
-            for connection in idle {
+            for (connection, _) in idle {
                 // One that is lost need not be closed.
                 let _ = match connection {
                     Connection::Sqlite(connection) => connection.close().await,
@@ -208,7 +213,7 @@ impl Database {
     pub(super) fn give_back(&self, lane: Lane, connection: Connection) {
         let connections = self.of(lane);
         if !connections.permits.is_closed() {
-            connections.idle.lock().push(connection);
+            connections.idle.lock().push((connection, Instant::now()));
         }
     }
 
@@ -216,7 +221,13 @@ impl Database {
         let connections = self.of(lane);
         let permit = Arc::clone(&connections.permits).acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Away(sqlx::Error::PoolClosed))?;
-        let idle = connections.idle.lock().pop();
+        let idle = {
+            let mut idle = connections.idle.lock();
+            if self.is_shared() {
+                idle.retain(|(_, since)| since.elapsed() < IDLE_TIMEOUT);
+            }
+            idle.pop().map(|(connection, _)| connection)
+        };
         let was_used = idle.is_some();
         let connection = match idle {
             Some(connection) => connection,

@@ -106,7 +106,7 @@ impl Bound<'_> {
                 for value in *values {
                     match value {
                         Value::Int(number) => arguments.add(*number),
-                        Value::Text(text) => arguments.add(text.as_deref()),
+                        Value::Text(text) => arguments.add(text.as_deref().map(storable)),
                         Value::Bool(value) => arguments.add(*value),
                         Value::Bytes(bytes) => arguments.add(bytes.as_ref()),
                     }
@@ -124,19 +124,17 @@ impl Bound<'_> {
                                 )
                                 .collect::<Vec<_>>(),
                         ),
-                        Column::Text => {
-                            arguments.add(
-                                values
-                                    .map(|value| {
-                                        if let Some(Value::Text(text)) = value {
-                                            text.as_deref()
-                                        } else {
-                                            None
-                                        }
-                                    })
-                                    .collect::<Vec<_>>(),
-                            )
-                        }
+                        Column::Text => arguments.add(
+                            values
+                                .map(|value| {
+                                    if let Some(Value::Text(text)) = value {
+                                        text.as_deref().map(storable)
+                                    } else {
+                                        None
+                                    }
+                                })
+                                .collect::<Vec<_>>(),
+                        ),
                     }
                     .map_err(sqlx::Error::Encode)?;
                 }
@@ -144,6 +142,11 @@ impl Bound<'_> {
         }
         Ok(arguments)
     }
+}
+
+/// PostgreSQL's texts hold every character but U+0000: whoever gives one finds the replacement character.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 /// What a column of rows that are inserted together holds.
