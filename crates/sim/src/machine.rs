@@ -49,9 +49,28 @@ thread_local! {
     static RUNNING: Cell<Option<Running>> = const { Cell::new(None) };
     /// The simulation's time between steps.
     static TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static PANICS: Cell<u64> = const { Cell::new(0) };
     static RANDOM: RefCell<Vec<Chance>> = const { RefCell::new(Vec::new()) };
     /// Whether what ends now ends without a word to its peers: the machine lost its power.
     static IS_SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Counts panics from here on, of tasks too, which their runtimes keep to themselves.
+fn watch_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            told(panic);
+        }));
+    });
+    PANICS.set(0);
+}
+
+/// How many there were on this thread.
+pub(crate) fn panics() -> u64 {
+    PANICS.get()
 }
 
 /// The simulation's time, seen from whichever process runs.
@@ -107,6 +126,7 @@ pub(crate) fn randomness(bytes: &mut [u8]) -> Result<(), edge::NoRandomness> {
 
 /// Begins another simulation on this thread.
 pub(crate) fn begin(seed: u64, machines: usize) {
+    watch_panics();
     TIME.set(Duration::ZERO);
     let chances = (0..machines).map(|machine| Chance::new(seed, "bytes", machine as u64)).collect();
     RANDOM.with_borrow_mut(|all| *all = chances);

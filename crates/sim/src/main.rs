@@ -9,13 +9,15 @@ usage: sim --seed N            run one seed, twice, and show what it did; with E
                                logged in the second run, too
        sim --seconds N         run seeds for so long, from a number that nobody chose unless --from says
        sim --seeds N           run so many
-       --from N                the first seed of --seconds and --seeds";
+       sim --until-failure N   run until one fails, and at most so many, from 1 unless --from says
+       --from N                the first seed";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's output")]
 fn main() -> ExitCode {
     let mut seed = None;
     let mut seconds = None;
     let mut seeds = None;
+    let mut until_failure = None;
     let mut from = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
             "--seed" => &mut seed,
             "--seconds" => &mut seconds,
             "--seeds" => &mut seeds,
+            "--until-failure" => &mut until_failure,
             "--from" => &mut from,
             _ => {
                 eprintln!("{USAGE}");
@@ -52,15 +55,17 @@ fn main() -> ExitCode {
         let is_well = outcome.faults.is_empty() && outcome.trace == again.trace;
         return if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let until = match (seconds, seeds) {
-        (Some(seconds), None) => Until::Elapsed(Duration::from_secs(seconds)),
-        (None, Some(seeds)) => Until::Seeds(seeds),
+    let until = match (seconds, seeds, until_failure) {
+        (Some(seconds), None, None) => Until::Elapsed(Duration::from_secs(seconds)),
+        (None, Some(seeds), None) => Until::Seeds(seeds),
+        (None, None, Some(most)) => Until::Failure(most),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::FAILURE;
         }
     };
-    let swept = Sweep { from: from.unwrap_or_else(sim::some_seed), until }.run(|outcome| {
+    let first = if seconds.is_some() { sim::some_seed } else { || 1 };
+    let swept = Sweep { from: from.unwrap_or_else(first), until }.run(|outcome| {
         for fault in &outcome.faults {
             println!("seed {}: {fault}", outcome.seed);
         }
@@ -74,5 +79,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("{} seeds failed", swept.failed.len());
+    if let Some(first) = swept.failed.iter().map(|outcome| outcome.seed).min() {
+        println!("failed within {} seeds", first - swept.from + 1);
+    }
     ExitCode::FAILURE
 }

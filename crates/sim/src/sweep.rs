@@ -2,7 +2,7 @@
 
 use crate::report::{Outcome, Report};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// When to stop.
@@ -12,6 +12,8 @@ pub enum Until {
     Seeds(u64),
     /// After so long.
     Elapsed(Duration),
+    /// After the first that fails, and at most so many.
+    Failure(u64),
 }
 
 /// Seeds in a row.
@@ -51,6 +53,7 @@ impl Sweep {
     /// Runs them, and tells of each that fails.
     pub fn run(self, failed: impl Fn(&Outcome) + Sync) -> Swept {
         let next = AtomicU64::new(self.from);
+        let has_failed = AtomicBool::new(false);
         let begun = elapsed();
         let all = Mutex::new(Swept { from: self.from, report: Report::default(), failed: Vec::new() });
         let work = || loop {
@@ -58,12 +61,14 @@ impl Sweep {
             let is_over = match self.until {
                 Until::Seeds(count) => seed - self.from >= count,
                 Until::Elapsed(time) => elapsed() - begun >= time,
+                Until::Failure(most) => seed - self.from >= most || has_failed.load(Ordering::Relaxed),
             };
             if is_over {
                 return;
             }
             let outcome = crate::run(seed);
             if !outcome.faults.is_empty() {
+                has_failed.store(true, Ordering::Relaxed);
                 failed(&outcome);
             }
             let mut all = all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -167,6 +167,9 @@ impl World {
         let tasks = self.shared.tasks.lock().clone();
         faults.extend(self.judge(&exchanges, &tasks));
         self.kill_all();
+        if machine::panics() > 0 {
+            faults.push(format!("{} panics", machine::panics()));
+        }
         self.count(&exchanges, &tasks);
         let trace = self.trace(&exchanges, &tasks);
         Outcome { seed: self.seed, faults, report: self.report, trace }

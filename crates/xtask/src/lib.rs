@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md, so that the page and the code can't drift apart.
 
 mod document;
+pub mod mutants;
 pub mod reference;
 pub mod rules;
 mod source;

@@ -4,11 +4,12 @@ use anyhow::Context as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use xtask::{Tree, reference, tidy};
+use xtask::{Tree, mutants, reference, tidy};
 
 const USAGE: &str = "\
-usage: cargo xtask tidy | docs
+usage: cargo xtask tidy | docs | mutants [NAME..]
 
+  mutants   break rules of the protocol in a copy of the sources, and see that the simulation notices
   docs   write docs/configuration.md from the doc comments of what mirrors the configuration file
   tidy   hold the repository's files against ARCHITECTURE.md and the rules of style";
 
@@ -29,6 +30,10 @@ fn main() -> anyhow::Result<ExitCode> {
                 .with_context(|| format!("{} can't be written", reference::PAGE))?;
             writeln!(out, "{} is written", reference::PAGE)?;
             Ok(ExitCode::SUCCESS)
+        }
+        ["mutants", ref wanted @ ..] => {
+            let missed = mutants::run(&root, wanted, &mut out)?;
+            Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         ["help" | "--help" | "-h"] => {
             writeln!(out, "{USAGE}")?;
