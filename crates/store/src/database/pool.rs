@@ -258,7 +258,8 @@ async fn connect_to_postgres(options: &PgConnectOptions) -> Result<PgConnection,
         "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
          WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false), \
          set_config('statement_timeout', '0', false), set_config('lock_timeout', '4s', false), \
-         set_config('idle_in_transaction_session_timeout', '5s', false), pg_is_in_recovery() AS is_standby",
+         set_config('idle_in_transaction_session_timeout', '5s', false), \
+         set_config('client_min_messages', 'warning', false), pg_is_in_recovery() AS is_standby",
     )
     .persistent(false)
     .fetch_one(&mut connection)
