@@ -18,6 +18,7 @@ mod interim;
 mod proxy_protocol;
 mod sockets;
 mod stall;
+mod woken;
 
 use crate::access_log::AccessLog;
 use crate::clock::Clocks;

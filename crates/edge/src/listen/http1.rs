@@ -4,6 +4,7 @@ use super::connection::Ending;
 use super::fast_lane::FastLane;
 use super::guard::{Guarded, Notes, Patience, Refused};
 use super::interim::WithInterim;
+use super::woken::Woken;
 use crate::interim::InterimQueue;
 use crate::outcome::ToldBody;
 use crate::proxy::Proxy;
@@ -19,7 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
@@ -73,10 +74,13 @@ where
     }
     let connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
-    tokio::select! {
-        biased;
-        outcome = &mut connection => return outcome,
-        () = ending.begun() => {}
+    {
+        let begun = pin!(ending.begun());
+        tokio::select! {
+            biased;
+            outcome = &mut connection => return outcome,
+            () = Woken::new(begun) => {}
+        }
     }
     // A request may be on its way. It is answered, and told that it was the last one.
     notes.make_last();
