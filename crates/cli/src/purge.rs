@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use teo::edgeone::{CacheTag, CreatePurgeTaskRequest, FailReason, PurgeMethod, PurgeType};
 use teo::everfresh::{
-    DescribeJobProgressRequest, DescribeJobProgressResponse, EdgeState, JobStatus, WAIT_MILLISECONDS_MAX,
+    DescribeJobProgressRequest, DescribeJobProgressResponse, EdgeState, EdgeWait, JobStatus,
+    WAIT_MILLISECONDS_MAX,
 };
 use teo::wire::Wire as _;
 
@@ -284,8 +285,13 @@ fn print_ended(
         }
         return Ok(Exit::Done);
     }
+    let given_up = progress.edges.iter().filter(|edge| edge.reason == EdgeWait::PromiseGivenUp).count();
+    let why = match given_up {
+        0 => String::new(),
+        number => format!(": {} may still answer with what was purged", text::counted(number, "edge")),
+    };
     let line = format!(
-        "the task ended as {}; see: everfresh task show {}",
+        "the task ended as {}{why}; see: everfresh task show {}",
         progress.status.as_str(),
         progress.job_id
     );

@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use teo::edgeone::{AdvancedFilter, DescribePurgeTasksRequest, PurgeType, Task, TaskStatus};
-use teo::everfresh::{DescribeJobProgressRequest, DescribeJobProgressResponse, JobStatus};
+use teo::everfresh::{
+    DescribeJobProgressRequest, DescribeJobProgressResponse, EdgeProgress, EdgeWait, JobStatus,
+};
 use teo::wire::Wire as _;
 
 use crate::choice::choice;
@@ -241,21 +243,59 @@ fn print_progress(progress: &DescribeJobProgressResponse, world: &mut World<'_>)
     };
     let line = match progress.status {
         JobStatus::Success => purge::success_line(progress),
-        status => format!("{} for {} ms{seqs}", status.as_str(), progress.elapsed_milliseconds),
+        status => {
+            format!("{} for {} ms{seqs}{}", status.as_str(), progress.elapsed_milliseconds, end(progress))
+        }
     };
     writeln!(world.out, "job {}: {}", text::printable(&progress.job_id), text::printable(&line))?;
-    let row = |edge: &teo::everfresh::EdgeProgress| {
+    let row = |edge: &EdgeProgress| {
         vec![
             edge.edge_name.clone(),
             edge.member_id.clone(),
             edge.applied_seq.to_string(),
+            edge.lag_entries.to_string(),
             edge.state.as_str().to_owned(),
+            if edge.waited_for { "yes".to_owned() } else { "no".to_owned() },
+            reason(edge),
         ]
     };
     let rows: Vec<_> = progress.edges.iter().map(row).collect();
     if !rows.is_empty() {
         writeln!(world.out)?;
-        text::table(world.out, &["EDGE", "MEMBER", "APPLIED", "STATE"], &rows)?;
+        let header = ["EDGE", "MEMBER", "APPLIED", "LAG", "STATE", "WAITED FOR", "WHY"];
+        text::table(world.out, &header, &rows)?;
     }
     Ok(())
+}
+
+/// By when a job ends, as far as that is known.
+fn end(progress: &DescribeJobProgressResponse) -> String {
+    let without_bound =
+        progress.edges.iter().filter(|edge| edge.waited_for && edge.reason == EdgeWait::AcksOnly).count();
+    match (progress.deadline_milliseconds, without_bound) {
+        (_, 1..) => format!(
+            "; it waits without bound for {} with acks-only: until it acknowledges, or is removed",
+            text::counted(without_bound, "edge")
+        ),
+        (Some(0), _) => "; it ends now".to_owned(),
+        (Some(left), _) => format!("; it ends in {left} ms at the latest, whichever edge is silent"),
+        (None, _) => String::new(),
+    }
+}
+
+/// Why an edge is waited for or not, as `silent, heard of 2600 ms ago`.
+fn reason(edge: &EdgeProgress) -> String {
+    let heard = |reason: &str| match edge.silent_milliseconds {
+        Some(silent) => format!("{reason}, heard of {silent} ms ago"),
+        None => format!("{reason}, not heard of"),
+    };
+    match edge.reason {
+        EdgeWait::Silent | EdgeWait::AcksOnly => heard(edge.reason.as_str()),
+        EdgeWait::PromiseGivenUp => {
+            format!("{}: policy {}", edge.reason.as_str(), edge.fence_policy.as_str())
+        }
+        EdgeWait::Acknowledged | EdgeWait::NotAcknowledged | EdgeWait::LeaseOver => {
+            edge.reason.as_str().to_owned()
+        }
+    }
 }

@@ -230,8 +230,18 @@ fn zones(zones: &[(&str, &str)]) -> Result<Value, ErrorCode> {
 fn progress(status: &str) -> Result<Value, ErrorCode> {
     Ok(json!({
         "JobId": "2job", "Status": status, "FirstSeq": 6, "LastSeq": 7, "ElapsedMilliseconds": 12,
-        "Edges": [{ "EdgeName": "edge-1", "MemberId": "m1", "AppliedSeq": 7, "State": "applied" }]
+        "DeadlineMilliseconds": (status == "processing").then_some(5_038), "MinSeq": "00000000000000a1:7",
+        "Edges": [edge_at(7, "applied", "acknowledged")]
     }))
+}
+
+fn edge_at(applied: u64, state: &str, reason: &str) -> Value {
+    json!({
+        "EdgeName": "edge-1", "MemberId": "m1", "AppliedSeq": applied, "LagEntries": 7 - applied, "State": state,
+        "WaitedFor": matches!(reason, "silent" | "not-acknowledged" | "acks-only"), "Reason": reason,
+        "FencePolicy": if reason == "promise-given-up" { "serve" } else { "fetch" },
+        "AcksOnly": reason == "acks-only", "SilentMilliseconds": 2_600
+    })
 }
 
 fn created() -> Result<Value, ErrorCode> {
@@ -486,13 +496,51 @@ fn lists_are_aligned_tables() {
         out(&["task", "show", "2job"]),
         format!(
             "job 2job: purged on every edge in 12 ms, up to seq 7\n\n\
-             EDGE    MEMBER  APPLIED  STATE\nedge-1  m1      7        applied\n\n{row}"
+             EDGE    MEMBER  APPLIED  LAG  STATE    WAITED FOR  WHY\n\
+             edge-1  m1      7        0    applied  no          acknowledged\n\n{row}"
         )
     );
     assert_eq!(
         out(&["edges"]),
         "EDGE    MEMBER  APPLIED  STATE    JOINED\nedge-1  m1      7        pending  2023-11-14T22:13:20Z\n"
     );
+}
+
+#[test]
+fn a_job_under_way_is_shown_with_whom_it_waits_for_and_until_when() {
+    for (status, deadline, edge, expected) in [
+        (
+            "processing",
+            json!(5_038),
+            edge_at(5, "pending", "not-acknowledged"),
+            "processing for 12 ms, seq 6 to 7; it ends in 5038 ms at the latest, whichever edge is silent",
+        ),
+        ("processing", json!(0), edge_at(5, "pending", "silent"), "silent, heard of 2600 ms ago"),
+        ("processing", json!(0), edge_at(5, "pending", "silent"), "; it ends now\n"),
+        (
+            "processing",
+            json!(9),
+            edge_at(5, "pending", "acks-only"),
+            "it waits without bound for 1 edge with acks-only: until it acknowledges, or is removed",
+        ),
+        ("timeout", json!(null), edge_at(0, "leaving", "promise-given-up"), "promise-given-up: policy serve"),
+        (
+            "timeout",
+            json!(null),
+            edge_at(0, "leaving", "promise-given-up"),
+            "timeout for 12 ms, seq 6 to 7\n",
+        ),
+    ] {
+        let mut told = progress(status).unwrap();
+        told["DeadlineMilliseconds"] = deadline;
+        told["Edges"] = json!([edge]);
+        let api = Api::start(Answers::from([
+            ("DescribePurgeTasks", vec![Ok(json!({ "TotalCount": 0, "Tasks": [] }))]),
+            ("DescribeJobProgress", vec![Ok(told)]),
+        ]));
+        let outcome = run(&api, &["task", "show", "2job"]);
+        assert!(outcome.exit == 0 && outcome.out.contains(expected), "{expected}: {outcome:?}");
+    }
 }
 
 /// An API that does whatever it is told.

@@ -6,6 +6,7 @@
 mod caching;
 mod directory;
 mod domains;
+mod events;
 mod filter;
 mod keys;
 mod prefetch_tasks;
@@ -25,6 +26,7 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::{Bytes, BytesMut};
 use directory::Directories;
+use events::{EVENT_STREAMS_MAX, Events, wants_events};
 use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header, request};
 use http_body_util::BodyExt;
@@ -101,6 +103,15 @@ pub struct Api {
     rate: RateLimits,
     directories: Directories,
     large_bodies: Semaphore,
+    event_streams: Arc<Semaphore>,
+}
+
+/// What a call is answered with.
+enum Answered {
+    /// One answer.
+    Fields(Map<String, Value>),
+    /// Events for as long as there are some.
+    Events(Box<Events>),
 }
 
 impl Api {
@@ -110,6 +121,7 @@ impl Api {
             rate: RateLimits::new(parts.options.calls_per_sec),
             directories: Directories::default(),
             large_bodies: Semaphore::new(LARGE_BODIES_MAX),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             parts,
         })
     }
@@ -134,21 +146,28 @@ impl Api {
     }
 
     /// One request, whatever it is, to its answer.
-    async fn handle(&self, request: http::Request<Body>) -> Response {
+    async fn handle(self: &Arc<Self>, request: http::Request<Body>) -> Response {
         let (head, body) = request.into_parts();
         let id = RequestId::from_random(random_bytes());
         let body = self.read_body(body).await;
         let raw = raw_request(&head, body.as_ref().map_or(&[], |body| &body.bytes));
         let trace_id = teo::trace_id(&raw).and_then(|text| HeaderValue::from_str(text).ok());
         let outcome = match &body {
-            Ok(_) => AssertUnwindSafe(self.answer(&raw)).catch_unwind().await.unwrap_or_else(|_| {
-                error!(request_id = %id, "a call to the API panicked");
-                Err(ApiError::new(ErrorCode::InternalError, "the server failed; this is a bug of its own"))
-            }),
+            Ok(_) => AssertUnwindSafe(self.answer(&raw, wants_events(&head.headers)))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| {
+                    error!(request_id = %id, "a call to the API panicked");
+                    Err(ApiError::new(
+                        ErrorCode::InternalError,
+                        "the server failed; this is a bug of its own",
+                    ))
+                }),
             Err(refusal) => Err(refusal.clone()),
         };
         let answer = match outcome {
-            Ok(fields) => envelope::success(fields, id),
+            Ok(Answered::Fields(fields)) => envelope::success(fields, id),
+            Ok(Answered::Events(events)) => return self.answer_events(*events, id),
             Err(refusal) => {
                 debug!(request_id = %id, code = %refusal.code, message = refusal.message, "call refused");
                 envelope::failure(&refusal, id)
@@ -168,13 +187,18 @@ impl Api {
     }
 
     /// The steps of a call, in the order that lets a bad key learn nothing.
-    async fn answer(&self, raw: &RawRequest<'_>) -> Result<Map<String, Value>, ApiError> {
+    async fn answer(&self, raw: &RawRequest<'_>, wants_events: bool) -> Result<Answered, ApiError> {
         let claim = Credentials::read(raw)?;
         let key = self.enabled_key(claim.secret_id()).await?;
         let authenticated = claim.verify(&key, self.now_ms().div_euclid(1000), None)?;
         let request = authenticated.decode()?;
         self.within_rate(authenticated.secret_id(), request.action())?;
-        self.perform(request).await
+        match request {
+            Request::Everfresh(teo::everfresh::Request::DescribeJobProgress(request)) if wants_events => {
+                self.events_of(&request.job_id).await.map(|events| Answered::Events(Box::new(events)))
+            }
+            request => self.perform(request).await.map(Answered::Fields),
+        }
     }
 
     async fn enabled_key(&self, secret_id: &str) -> Result<teo::SecretKey, ApiError> {

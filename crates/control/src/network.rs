@@ -22,12 +22,14 @@ mod publish;
 
 use feed::ControlLink;
 use parking_lot::Mutex;
-use purge::{Epoch, MemberId, PurgeSeq};
-use std::collections::HashMap;
+use purge::{Epoch, JobId, MemberAck, MemberId, MemberTerms, PurgeSeq};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use store::{MemberState, Store, StoreError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
+use tracing::error;
 
 /// How many links wait to be taken.
 const ACCEPT_MAX: usize = 64;
@@ -41,7 +43,7 @@ const DRIFT_PERCENT: u32 = 1;
 /// The settings of the network.
 #[derive(Clone, Copy)]
 pub struct NetworkSettings {
-    /// The length `L` of a lease. 100 ms to 10 minutes.
+    /// The length `L` of a lease, from this start on. 100 ms to 10 minutes.
     pub lease: Duration,
     /// Time since boot, sleep included.
     pub boot_clock: fn() -> Duration,
@@ -70,6 +72,12 @@ pub struct EdgeProgress {
     pub applied: PurgeSeq,
     /// Whether it is leaving: it gets no lease any more.
     pub leaving: bool,
+    /// What it declared.
+    pub terms: MemberTerms,
+    /// Whether it is leaving and its last lease has run out.
+    pub lease_over: bool,
+    /// How long ago this control plane last heard of it; `None` if it never did.
+    pub silent_for: Option<Duration>,
     /// When it joined, milliseconds since the Unix epoch.
     pub joined_ms: i64,
 }
@@ -85,11 +93,26 @@ struct Shared {
     prefetches: prefetch::Board,
     heard: Mutex<HashMap<MemberId, Heard>>,
     instances: instances::Instances,
+    /// What the last turn of the fold counted, for whoever asks how far a job is.
+    told: Mutex<Told>,
     pings: mpsc::Sender<grant::PendingPing>,
+    /// How long leases are that may hold, in milliseconds, as last read.
+    lease_ms: AtomicU64,
+    /// Whether this process has said how long they are to be.
+    lease_set: OnceCell<()>,
     /// How many links there are.
     links: watch::Sender<usize>,
     /// How many loops and links run.
     running: watch::Sender<usize>,
+}
+
+/// What a turn of the fold counted, on this process's boot clock.
+#[derive(Default)]
+struct Told {
+    /// When each pending job is done by the lease rule, whoever is silent then.
+    deadlines: HashMap<JobId, Duration>,
+    /// Leaving members whose last lease has run out.
+    leases_over: HashSet<MemberId>,
 }
 
 /// What this process heard of a member, from itself or from the instance that it is linked to.
@@ -117,7 +140,10 @@ impl Network {
             prefetches: prefetch::Board::default(),
             heard: Mutex::default(),
             instances: instances::Instances::default(),
+            told: Mutex::default(),
             pings,
+            lease_ms: AtomicU64::new(millis(settings.lease)),
+            lease_set: OnceCell::new(),
             links: watch::Sender::new(0),
             running: watch::Sender::new(0),
         });
@@ -164,16 +190,23 @@ impl Network {
         let _ = tokio::time::timeout(wait_max, running.wait_for(|count| *count == 0)).await;
     }
 
-    /// The length of a lease.
+    /// How long leases are that may hold, as last read: all control planes of one database grant the same.
     pub fn lease(&self) -> Duration {
-        self.shared.settings.lease
+        self.shared.lease()
     }
 
     /// Every edge process that holds or may hold a lease.
     pub async fn edges(&self) -> Result<Vec<EdgeProgress>, StoreError> {
+        Ok(self.edges_of_log().await?.1)
+    }
+
+    /// The same with the log that their positions are in.
+    pub async fn edges_of_log(&self) -> Result<(Epoch, Vec<EdgeProgress>), StoreError> {
         let basis = self.shared.store.basis().await?;
         instances::hear(&self.shared).await?;
+        let now = (self.shared.settings.boot_clock)();
         let heard = self.shared.heard.lock();
+        let told = self.shared.told.lock();
         let edge = |member: store::Member| {
             let id = member.id;
             EdgeProgress {
@@ -181,10 +214,27 @@ impl Network {
                 member: id,
                 applied: acknowledged(&heard, id, basis.epoch),
                 leaving: member.state != MemberState::Active,
+                terms: member.terms,
+                lease_over: told.leases_over.contains(&id),
+                silent_for: heard.get(&id).map(|heard| now.saturating_sub(heard.at)),
                 joined_ms: member.joined_ms,
             }
         };
-        Ok(basis.members.into_iter().map(edge).collect())
+        Ok((basis.epoch, basis.members.into_iter().map(edge).collect()))
+    }
+
+    /// For how long a pending job may still wait for silent edges whose clocks are trusted; `None` until the job was
+    /// seen, and once it is done.
+    pub fn deadline_in(&self, job: &JobId) -> Option<Duration> {
+        let now = (self.shared.settings.boot_clock)();
+        self.shared.told.lock().deadlines.get(job).map(|deadline| deadline.saturating_sub(now))
+    }
+}
+
+impl EdgeProgress {
+    /// The edge as the rule sees it by which jobs are done.
+    pub fn ack(&self) -> MemberAck {
+        MemberAck { acked: self.applied, terms: self.terms, lease_over: self.lease_over }
     }
 }
 
@@ -229,14 +279,37 @@ impl Shared {
         self.instances.note(member, is_news);
     }
 
-    /// `L` and the drift on top: after so long on this clock a lease has run out on every clock.
-    fn lease_and_drift(&self) -> Duration {
-        self.settings.lease + self.settings.lease * DRIFT_PERCENT / 100
+    fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.load(Ordering::Relaxed))
+    }
+
+    /// Says once how long leases are to be. Nothing is granted and no task is done by this process before that.
+    async fn set_lease(&self) {
+        let lease = self.settings.lease;
+        let set = async || {
+            while let Err(error) = self.store.set_lease(lease).await {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "no leases yet: how long they are to be could not be written"
+                );
+                tokio::time::sleep(lease / 4).await;
+            }
+        };
+        self.lease_set.get_or_init(set).await;
     }
 
     fn now_ms(&self) -> i64 {
         unix_ms((self.settings.wall_clock)())
     }
+}
+
+/// `L` and the drift on top: after so long on one clock a lease has run out on every clock.
+fn with_drift(lease: Duration) -> Duration {
+    lease + lease * DRIFT_PERCENT / 100
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds since the Unix epoch.

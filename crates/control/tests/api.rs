@@ -705,3 +705,51 @@ async fn a_prefetch_becomes_tasks_with_its_own_quota_and_malformed_ones_are_told
         assert!(message.contains(says), "{parameters}: {message}");
     }
 }
+
+/// Reads on until this is there.
+async fn read_until(stream: &mut TcpStream, read: &mut String, text: &str) {
+    let reading = async {
+        while !read.contains(text) {
+            let mut piece = [0; 4096];
+            let length = stream.read(&mut piece).await.unwrap();
+            assert_ne!(length, 0, "ended after {read}");
+            read.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_progress_of_a_job_comes_as_events_until_it_has_ended() {
+    let (world, zone) = World::with_zone(unlimited()).await;
+    let silent = world.silence().await;
+    let purge = json!({ "ZoneId": zone, "Type": "purge_all" });
+    let job = world.call_ok("CreatePurgeTask", purge).await["JobId"].as_str().unwrap().to_owned();
+    let ask = |job: &str| {
+        let body = json!({ "JobId": job }).to_string();
+        let host = world.address.to_string();
+        let request = world.request(&world.signer(), &host, named("DescribeJobProgress"), body.as_bytes());
+        let request = String::from_utf8(request).unwrap();
+        request.replacen("Connection: close", "Accept: text/event-stream\r\nConnection: close", 1)
+    };
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(ask(&job).as_bytes()).await.unwrap();
+    let mut began = String::new();
+    read_until(&mut stream, &mut began, "}\n\n").await;
+    assert!(began.contains("content-type: text/event-stream"), "{began}");
+    for part in ["event: progress\ndata: {\"Response\":", "\"Status\":\"processing\"", "\"WaitedFor\":true"] {
+        assert!(began.contains(part), "{began}");
+    }
+    world.store.remove_member(&[silent]).await.unwrap();
+    world.network.wake();
+    let mut ended = String::new();
+    read_until(&mut stream, &mut ended, "\r\n0\r\n\r\n").await;
+    assert!(ended.contains("event: ended\n"), "{ended}");
+    assert!(ended.contains("\"Status\":\"success\""), "{ended}");
+    // One that has ended, and one that never was, which is refused as ever.
+    let raw = world.exchange(ask(&job).as_bytes()).await;
+    let text = String::from_utf8(raw.body).unwrap();
+    assert!(text.contains("event: ended\n") && !text.contains("event: progress"), "{text}");
+    let refused = world.exchange(ask("2zzzzzzzzzzz").as_bytes()).await;
+    assert_eq!(refusal_code(&refused.answer()), "ResourceNotFound");
+}

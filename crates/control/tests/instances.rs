@@ -10,8 +10,8 @@ use control::{Network, NetworkSettings};
 use feed::{EdgeLink, EdgeToControl, Grant, Hello, Ping, Prefetched, ToEdge};
 use postgres_server::PostgresServer;
 use purge::{
-    Entry, Epoch, JobId, MemberId, Method, PlannedTask, PrefetchMode, PrefetchTask, PurgeSeq, PurgeType,
-    Scope, TaskStatus,
+    Entry, Epoch, JobId, MemberId, MemberTerms, Method, PlannedTask, PrefetchMode, PrefetchTask, PurgeSeq,
+    PurgeType, Scope, TaskStatus,
 };
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,8 +57,8 @@ impl Instance {
         let member = random_member();
         let (link, control) = feed::pair();
         self.network.accept().send(control).await.unwrap();
-        let hello =
-            Hello { member, edge_name: name.into(), epoch: None, applied: PurgeSeq::ZERO, has_parent };
+        let terms = MemberTerms { has_parent, ..MemberTerms::default() };
+        let hello = Hello { member, edge_name: name.into(), epoch: None, applied: PurgeSeq::ZERO, terms };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         Edge { link, member, nonce: 100 }
     }
@@ -207,7 +207,7 @@ async fn a_task_taken_by_one_is_done_when_the_edges_of_others_have_acknowledged(
         taker.network.accept().send(control).await.unwrap();
         let epoch = Some(taker.store.log_head().await.unwrap().epoch);
         let (member, edge_name) = (far.member, "far".to_owned());
-        let hello = Hello { member, edge_name, epoch, applied: head, has_parent: false };
+        let hello = Hello { member, edge_name, epoch, applied: head, terms: MemberTerms::default() };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         link
     };

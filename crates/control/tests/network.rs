@@ -5,7 +5,10 @@
 
 use control::{Network, NetworkSettings};
 use feed::{EdgeLink, EdgeToControl, Grant, Hello, Ping, ToEdge};
-use purge::{Entry, Epoch, JobId, MemberId, Method, PlannedTask, PurgeSeq, PurgeType, Scope, TaskStatus};
+use purge::{
+    Entry, Epoch, FencePolicy, JobId, MemberId, MemberTerms, Method, PlannedTask, PurgeSeq, PurgeType, Scope,
+    TaskStatus,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use store::{Area, MasterKey, NewZone, Recording, Store, StoreOptions};
@@ -66,23 +69,41 @@ impl World {
         self.edge_of(name, random_member(), None).await
     }
 
+    async fn edge_under(&self, terms: MemberTerms, member: MemberId) -> Edge {
+        self.join(terms, "one", member, None).await
+    }
+
     async fn edge_of(&self, name: &str, member: MemberId, position: Option<(Epoch, PurgeSeq)>) -> Edge {
+        self.join(MemberTerms::default(), name, member, position).await
+    }
+
+    async fn join(
+        &self,
+        terms: MemberTerms,
+        name: &str,
+        member: MemberId,
+        position: Option<(Epoch, PurgeSeq)>,
+    ) -> Edge {
         let (link, control) = feed::pair();
         self.network.accept().send(control).await.unwrap();
         let (epoch, applied) = match position {
             Some((epoch, applied)) => (Some(epoch), applied),
             None => (None, PurgeSeq::ZERO),
         };
-        let hello = Hello { member, edge_name: name.into(), epoch, applied, has_parent: false };
+        let hello = Hello { member, edge_name: name.into(), epoch, applied, terms };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         Edge { link, nonce: 100 }
     }
 
     async fn purge(&self, count: usize) -> (JobId, PurgeSeq) {
-        let entry = || Entry { zone: self.zone.clone(), scope: Scope::All, method: Method::Delete };
+        self.purge_by(Method::Delete, count).await
+    }
+
+    async fn purge_by(&self, method: Method, count: usize) -> (JobId, PurgeSeq) {
+        let entry = || Entry { zone: self.zone.clone(), scope: Scope::All, method };
         let recording = Recording {
             kind: PurgeType::All,
-            method: Method::Delete,
+            method,
             tasks: vec![PlannedTask {
                 zone: self.zone.clone(),
                 target: "example.com".into(),
@@ -228,6 +249,123 @@ async fn a_member_that_leaves_is_waited_for_no_longer() {
     assert_eq!(world.status(&job).await, TaskStatus::Processing);
     edge.link.send(EdgeToControl::Leave).await.unwrap();
     world.wait_for(&job, TaskStatus::Success).await;
+}
+
+/// Waits until this is so of the only edge there is.
+async fn until_edge(world: &World, is_so: impl Fn(&control::EdgeProgress) -> bool) {
+    let wait = async {
+        while !world.network.edges().await.unwrap().iter().any(&is_so) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_edge_that_may_answer_with_what_was_purged_ends_tasks_as_timeout_until_it_leaves() {
+    let world = World::start(SHORT).await;
+    for (policy, of_delete, of_invalidate) in [
+        (FencePolicy::Serve, TaskStatus::Timeout, TaskStatus::Timeout),
+        (FencePolicy::Revalidate, TaskStatus::Timeout, TaskStatus::Success),
+        (FencePolicy::Refuse, TaskStatus::Success, TaskStatus::Success),
+    ] {
+        let member = random_member();
+        let terms = MemberTerms { policy, ..MemberTerms::default() };
+        let mut edge = world.edge_under(terms, member).await;
+        edge.ping(None).await.unwrap();
+        let (delete, invalidate) =
+            (world.purge_by(Method::Delete, 1).await.0, world.purge_by(Method::Invalidate, 1).await.0);
+        world.wait_for(&delete, of_delete).await;
+        world.wait_for(&invalidate, of_invalidate).await;
+        if policy == FencePolicy::Refuse {
+            break;
+        }
+        // Its row stays, so that later tasks say so too, and at once.
+        until_edge(&world, |edge| edge.leaving && edge.lease_over && edge.terms == terms).await;
+        world.wait_for(&world.purge_by(Method::Delete, 1).await.0, of_delete).await;
+        world.wait_for(&world.purge_by(Method::Invalidate, 1).await.0, of_invalidate).await;
+        assert_eq!(world.network.edges().await.unwrap().len(), 1);
+        assert_eq!(edge.ping(None).await, Err(()), "back, it learns that it must join anew");
+        edge.link.send(EdgeToControl::Leave).await.unwrap();
+        let gone = async {
+            while !world.network.edges().await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.unwrap();
+        world.wait_for(&world.purge(1).await.0, TaskStatus::Success).await;
+    }
+}
+
+#[tokio::test]
+async fn an_edge_whose_clock_is_not_trusted_is_waited_for_until_it_acknowledges_or_is_removed() {
+    let world = World::start(SHORT).await;
+    let terms = MemberTerms { acks_only: true, ..MemberTerms::default() };
+    let member = random_member();
+    let mut edge = world.edge_under(terms, member).await;
+    let epoch = edge.ping(None).await.unwrap().epoch;
+    let (job, last) = world.purge(1).await;
+    // Far past the lease, and past the silence after which others are marked leaving.
+    until_edge(&world, |edge| edge.silent_for > Some(SHORT * 5)).await;
+    assert_eq!(world.network.deadline_in(&job), Some(Duration::ZERO));
+    assert_eq!(world.status(&job).await, TaskStatus::Processing);
+    until_edge(&world, |edge| !edge.leaving).await;
+    edge.acknowledge(epoch, last.number()).await;
+    world.wait_for(&job, TaskStatus::Success).await;
+    let (job, _) = world.purge(1).await;
+    until_edge(&world, |edge| edge.silent_for > Some(SHORT * 3)).await;
+    assert_eq!(world.status(&job).await, TaskStatus::Processing);
+    // Marking it leaving alone is not enough: who knows whether its lease has run out.
+    world.store.mark_leaving(&[member], 1).await.unwrap();
+    world.network.wake();
+    until_edge(&world, |edge| edge.lease_over).await;
+    assert_eq!(world.status(&job).await, TaskStatus::Processing);
+    world.store.remove_member(&[member]).await.unwrap();
+    world.network.wake();
+    world.wait_for(&job, TaskStatus::Success).await;
+}
+
+/// Two control planes on one database: whichever grants, the leases of the longer time are waited for.
+#[tokio::test]
+async fn a_shorter_lease_counts_once_the_longer_ones_have_run_out() {
+    let long = Duration::from_secs(1);
+    let world = World::start(long).await;
+    let mut edge = world.edge("one").await;
+    assert_eq!(edge.ping(None).await.unwrap().lease, long);
+    let granted = boot_clock();
+    let (_stop, down) = watch::channel(false);
+    let settings = NetworkSettings { lease: SHORT, boot_clock, wall_clock };
+    let second = Network::start(world.store.clone(), settings, down);
+    let shorter = async {
+        while world.store.grant_basis().await.unwrap().lease.granted != SHORT {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shorter).await.unwrap();
+    let (job, _) = world.purge(1).await;
+    second.wake();
+    world.wait_for(&job, TaskStatus::Success).await;
+    assert!(boot_clock() - granted >= long, "done while the lease of the longer time still ran");
+    let settled = async {
+        while second.lease() != SHORT || world.network.lease() != SHORT {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.unwrap();
+    let mut edge = world.edge("two").await;
+    assert_eq!(edge.ping(None).await.unwrap().lease, SHORT, "by both");
+}
+
+#[tokio::test]
+async fn a_member_can_not_change_its_terms() {
+    let world = World::start(LONG).await;
+    let member = random_member();
+    let serve = MemberTerms { policy: FencePolicy::Serve, ..MemberTerms::default() };
+    let mut edge = world.edge_under(serve, member).await;
+    edge.ping(None).await.unwrap();
+    let mut other = world.edge_under(MemberTerms::default(), member).await;
+    assert_eq!(tokio::time::timeout(PATIENCE, other.link.receive()).await.unwrap(), None);
+    assert_eq!(world.network.edges().await.unwrap()[0].terms, serve);
 }
 
 #[tokio::test]

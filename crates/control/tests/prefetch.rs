@@ -56,7 +56,7 @@ impl World {
             edge_name: format!("edge-{number}"),
             epoch: None,
             applied: PurgeSeq::ZERO,
-            has_parent,
+            terms: purge::MemberTerms { has_parent, ..purge::MemberTerms::default() },
         };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         Edge { link }

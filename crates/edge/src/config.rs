@@ -8,12 +8,16 @@ use crate::listen::{Network, TlsSettings};
 use crate::origin::OriginTrust;
 use crate::upstream::{PARENTS_MAX, Tiers};
 use httpcache::Policy;
+use purge::{FencePolicy, MemberTerms};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The longest that a child's request may wait for entries.
 const TIER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The longest that a request may wait for the entries it names.
+const MIN_SEQ_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The smallest disk tier, in bytes.
 const DISK_BYTES_MIN: u64 = 1 << 20;
@@ -96,6 +100,12 @@ pub struct EdgeConfig {
     /// Whether `no-cache`, `max-age`, `min-fresh`, `max-stale` and `Pragma: no-cache` of requests count. Anyone could then
     /// have the origin asked at will: only where all clients are trusted. `no-store` and `only-if-cached` always count.
     pub honour_request_directives: bool,
+    /// Whether requests may name a position in the purge log that their answers must be at or above (`Everfresh-Min-Seq`).
+    pub min_seq: bool,
+    /// How long such a request waits for entries that are not applied yet before it is passed on.
+    pub min_seq_wait: Duration,
+    /// How many requests may be passed on at once because that wait was in vain; above it clients get 503.
+    pub min_seq_fetches_max: usize,
     /// Where tags are read from.
     pub tag_headers: TagHeaders,
     /// For how long a response is stored some of whose tags can't count, since they are malformed or too many. Whatever is
@@ -115,6 +125,10 @@ pub struct EdgeConfig {
     pub admin: Option<AdminConfig>,
     /// The access log, if there is one.
     pub access_log: Option<AccessLogConfig>,
+    /// What the edge does without a lease.
+    pub fence_policy: FencePolicy,
+    /// Whether this machine's clock may stop: purge tasks then wait for the edge's acknowledgement without bound.
+    pub acks_only: bool,
     /// Ask for a new lease this often for each length of a lease (the protocol's `L/4`).
     pub pings_per_lease: u32,
 }
@@ -209,6 +223,9 @@ impl EdgeConfig {
             client_stall_timeout: Duration::from_secs(60),
             policy: Policy::default(),
             honour_request_directives: false,
+            min_seq: true,
+            min_seq_wait: Duration::from_secs(1),
+            min_seq_fetches_max: 64,
             tag_headers: TagHeaders::default(),
             ignored_tags_lifetime: Duration::from_secs(5),
             sweep_interval: Duration::from_secs(10),
@@ -218,6 +235,8 @@ impl EdgeConfig {
             prefetch_bytes_per_sec: 32 << 20,
             admin: None,
             access_log: None,
+            fence_policy: FencePolicy::Fetch,
+            acks_only: false,
             pings_per_lease: 4,
         }
     }
@@ -225,6 +244,12 @@ impl EdgeConfig {
     /// How long slices are: no slice is larger than the largest object.
     pub(crate) fn slice_length(&self) -> u64 {
         self.slice_bytes.min(self.object_bytes_max)
+    }
+
+    /// What the edge declares to the control plane when it joins.
+    pub(crate) fn terms(&self) -> MemberTerms {
+        let has_parent = !self.tiers.parents.is_empty();
+        MemberTerms { policy: self.fence_policy, acks_only: self.acks_only, has_parent }
     }
 
     /// Checks the names and ranges: the first of [`EdgeConfig::errors`].
@@ -272,6 +297,13 @@ impl EdgeConfig {
             ("origins.fetches_max", count(self.fetches_max), 1, 1 << 20),
             ("origins.fenced_fetches_max", count(self.fenced_fetches_max), 1, 1 << 20),
             ("origins.upgrades_max", count(self.upgrades_max), 0, 1 << 20),
+            (
+                "requests.min_seq_wait, in milliseconds,",
+                millis(self.min_seq_wait),
+                0,
+                millis(MIN_SEQ_WAIT_MAX),
+            ),
+            ("requests.min_seq_fetches_max", count(self.min_seq_fetches_max), 1, 1 << 20),
             ("tiers.parents", count(self.tiers.parents.len()), 0, count(PARENTS_MAX)),
             ("tiers.wait, in milliseconds,", millis(self.tier_wait), 0, millis(TIER_WAIT_MAX)),
             // Those who wait for a head that another asked for would give up before it is given up.
@@ -312,12 +344,16 @@ impl EdgeConfig {
             least,
             most,
         });
+        misnamed.into_iter().chain(self.exposed()).chain(outside).chain(tls).collect()
+    }
+
+    /// Whether the admin server would be open to other machines without anyone having said so.
+    fn exposed(&self) -> Option<EdgeConfigError> {
         let exposed = self.admin.as_ref().filter(|admin| {
             // ::ffff:127.0.0.1 is loopback too.
             !admin.allow_remote && !admin.listen.ip().to_canonical().is_loopback()
         });
-        let exposed = exposed.map(|admin| EdgeConfigError::AdminBeyondLoopback(admin.listen));
-        misnamed.into_iter().chain(exposed).chain(outside).chain(tls).collect()
+        exposed.map(|admin| EdgeConfigError::AdminBeyondLoopback(admin.listen))
     }
 }
 

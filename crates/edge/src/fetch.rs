@@ -76,7 +76,7 @@ impl Job {
         let reading = state.read(self.route.zone());
         landing.set_birth(&reading);
         let mut base = None;
-        if reading.leased {
+        if reading.may_ask_whether() {
             let found =
                 state.shelf.find(self.url_key, &self.url, &self.policy.key_parts, || &self.headers).await;
             if let Some(object) = found.object {
@@ -88,6 +88,7 @@ impl Job {
                         if told.is_some_and(|hit| hit.method == Method::Delete) => {}
                     Standing::Clear
                         if told.is_none()
+                            && reading.may_serve()
                             && object.freshness.is_fresh((state.clocks.wall)())
                             && !object.is_outdated() =>
                     {

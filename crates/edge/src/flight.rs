@@ -16,7 +16,7 @@ use crate::shelf::ObjectKey;
 use crate::slice_run::Run;
 use http::HeaderMap;
 use parking_lot::Mutex;
-use purge::{Ledger, PurgeSeq, UrlKey, Verdict, ZoneClock};
+use purge::{FencePolicy, Ledger, PurgeSeq, UrlKey, Verdict, ZoneClock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -198,8 +198,27 @@ pub(crate) enum Joins {
 /// What a request has read, in the protocol's order, before it boards.
 pub(crate) struct Reading {
     pub(crate) leased: bool,
+    /// What the edge does without a lease. Means nothing with one.
+    pub(crate) policy: FencePolicy,
     pub(crate) clock: Arc<ZoneClock>,
     pub(crate) seen: PurgeSeq,
+}
+
+impl Reading {
+    /// The policy under which the request goes on, if there is no lease.
+    pub(crate) fn fenced(&self) -> Option<FencePolicy> {
+        (!self.leased).then_some(self.policy)
+    }
+
+    /// Whether what is stored may answer by itself: under a lease, or where the operator gave up the promise.
+    pub(crate) fn may_serve(&self) -> bool {
+        self.leased || self.policy == FencePolicy::Serve
+    }
+
+    /// Whether the origin may be asked about what is stored, rather than for all of it.
+    pub(crate) fn may_ask_whether(&self) -> bool {
+        self.may_serve() || self.policy == FencePolicy::Revalidate
+    }
 }
 
 #[derive(Default)]

@@ -148,6 +148,7 @@ pub(crate) async fn run<F: Feed>(
                     }
                     Ended::NotMember => {
                         info!(member = %follower.member, "no member any more, joining anew");
+                        follower.expelled(&link).await;
                         follower.member = MemberId::from_random(follower.state.random()?);
                     }
                     Ended::Broken => warn!("feed broke, opening it again"),
@@ -191,8 +192,8 @@ impl Follower {
         self.pings_without_configuration = 0;
         let (epoch, applied) = self.position();
         let edge_name = self.state.config.name.clone();
-        let has_parent = !self.state.config.tiers.parents.is_empty();
-        let hello = Hello { member: self.member, edge_name, epoch, applied, has_parent };
+        let terms = self.state.config.terms();
+        let hello = Hello { member: self.member, edge_name, epoch, applied, terms };
         if send(link, EdgeToControl::Hello(hello)).await.is_err() {
             return Ended::Broken;
         }
@@ -224,6 +225,19 @@ impl Follower {
                     }
                 }
             }
+        }
+    }
+
+    /// The row of this member is leaving or gone. Under terms by which a row does not go by itself, what they allow ends here
+    /// for good, and the control plane is told: nothing waits for this member then.
+    async fn expelled(&mut self, link: &EdgeLink) {
+        self.state.fence.expelled();
+        if !self.state.config.terms().may_lapse() {
+            self.waiting = None;
+            self.held = None;
+            self.state.lease.give_up();
+            // Lost, it leaves a row that an operator has to remove.
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, link.send(EdgeToControl::Leave)).await;
         }
     }
 
@@ -381,6 +395,7 @@ impl Follower {
             return Ok(());
         };
         let Some((_, sent_at)) = self.pings.remove(index) else { return Ok(()) };
+        self.state.fence.granted();
         self.granted_at = (self.state.clocks.boot)();
         self.was_granted = true;
         self.lease = Some(grant.lease);

@@ -1,6 +1,7 @@
-//! The lease: until when this edge may trust its cache.
+//! The lease: until when this edge may trust its cache, and what it does without one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use purge::{FencePolicy, Method};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Until when, on the boot clock. Only ever extended; it runs out by itself.
@@ -32,6 +33,38 @@ impl Lease {
     }
 }
 
+/// What the edge does without a lease. A policy that gives up the promise counts only while the member row that says so
+/// is on record, which a first grant to this member tells: a task must be able to say it, too.
+#[derive(Debug)]
+pub(crate) struct Fence {
+    chosen: FencePolicy,
+    on_record: AtomicBool,
+}
+
+impl Fence {
+    pub(crate) fn new(chosen: FencePolicy) -> Self {
+        Self { chosen, on_record: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn policy(&self) -> FencePolicy {
+        if self.chosen.keeps_promise(Method::Delete) || self.on_record.load(Ordering::SeqCst) {
+            self.chosen
+        } else {
+            FencePolicy::default()
+        }
+    }
+
+    /// A grant came for a ping of this member: its row is there.
+    pub(crate) fn granted(&self) {
+        self.on_record.store(true, Ordering::SeqCst);
+    }
+
+    /// The member's row is gone, or going.
+    pub(crate) fn expelled(&self) {
+        self.on_record.store(false, Ordering::SeqCst);
+    }
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -39,6 +72,19 @@ fn nanos(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_that_gives_up_the_promise_counts_only_while_it_is_on_record() {
+        use FencePolicy::{Fetch, Refuse, Revalidate, Serve};
+        for (chosen, before) in [(Fetch, Fetch), (Refuse, Refuse), (Revalidate, Fetch), (Serve, Fetch)] {
+            let fence = Fence::new(chosen);
+            assert_eq!(fence.policy(), before);
+            fence.granted();
+            assert_eq!(fence.policy(), chosen);
+            fence.expelled();
+            assert_eq!(fence.policy(), before);
+        }
+    }
 
     #[test]
     fn a_lease_holds_until_its_end_and_never_shrinks() {

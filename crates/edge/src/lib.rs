@@ -26,6 +26,7 @@ mod interim;
 mod lease;
 mod listen;
 mod metrics;
+mod min_seq;
 mod object;
 mod origin;
 mod orphans;

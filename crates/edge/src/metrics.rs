@@ -231,11 +231,18 @@ fn purges(state: &State, page: &mut Page) {
     let left = state.lease.left((state.clocks.boot)());
     page.head(Kind::Gauge, "lease_seconds", "How long the lease still runs; 0 is fenced.");
     page.sample("lease_seconds", "", left.as_secs_f64());
+    page.one(Kind::Gauge, "fenced", "1 while there is no lease.", left.is_zero().into());
     page.one(
         Kind::Counter,
         "fenced_requests_total",
         "Requests that came while there was no lease.",
         counters.fenced.load(Relaxed),
+    );
+    page.one(
+        Kind::Counter,
+        "promise_given_up_total",
+        "Answers with stored content without a lease, as the edge's policy has it.",
+        counters.promise_given_up.load(Relaxed),
     );
     page.one(
         Kind::Gauge,

@@ -19,6 +19,7 @@ use crate::forwarded;
 use crate::intake::{CACHE_TAG, strip_tags};
 use crate::interim::{INTERIM_RESPONSES_MAX, InterimQueue, InterimResponse};
 use crate::listen::Handshake;
+use crate::min_seq::{MIN_SEQ, MinSeq, MinSeqError};
 use crate::object::{Object, Standing};
 use crate::origin::{
     OriginClient, OriginRequest, RequestBody, RequestBodyError, RequestContent, ResponseBody,
@@ -26,8 +27,8 @@ use crate::origin::{
 };
 use crate::outcome::{Outcome, OutcomeKind, ToldBody};
 use crate::respond::{
-    AnswerBody, Composed, Forwarded, OwnAnswer, Told, answer, answer_failure, answer_object, answer_refusal,
-    compose, told_arrival,
+    AnswerBody, Composed, Forwarded, OwnAnswer, Told, answer, answer_failure, answer_fenced, answer_object,
+    answer_refusal, compose, told_arrival,
 };
 use crate::routes::{Decided, Routed, Routes};
 use crate::shelf::{Found, ObjectKey};
@@ -35,14 +36,14 @@ use crate::slice_admission::FirstPart;
 use crate::slice_run::Run;
 use crate::slices::{SlicedBody, Walk};
 use crate::state::{Counters, State};
-use crate::tier::{self, Asker, Child, Hit, Part, TIER_TOKEN};
+use crate::tier::{self, Asker, Hit, Part, TIER_TOKEN};
 use crate::upstream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use httpcache::{CACHE_GROUP_INVALIDATION, CacheStatus, ForwardReason, Policy, Storing, VIA_HOPS_MAX};
 use hyper::body::Incoming;
-use purge::{UrlError, UrlKey};
+use purge::{FencePolicy, UrlError, UrlKey};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -90,6 +91,8 @@ struct Asked {
     /// How the client speaks.
     scheme: Scheme,
     asker: Asker,
+    /// The position in the purge log that the answer must be at or above, if the request names one.
+    min_seq: Option<MinSeq>,
     /// The URL as it is asked for.
     asked_url: UrlKey,
     /// What of it is in the cache key.
@@ -135,17 +138,21 @@ enum Passed {
     FetchAlone,
     /// The cache has no part in it.
     PassOn,
+    /// The same, since the edge is behind the position that the request names.
+    Behind,
 }
 
 impl Proxy {
     /// Answers one request. Never fails: what goes wrong is an answer too.
     pub(crate) async fn handle(&self, mut request: Request<Incoming>) -> Response<ToldBody> {
         Counters::count(&self.state.counters.requests);
+        let named =
+            MinSeq::take(request.headers_mut()).map(|named| named.filter(|_| self.state.config.min_seq));
         match tier::take_asker(request.headers_mut(), self.state.config.tiers.token.as_ref()) {
-            Ok(Asker::Client) => self.answer(request, Asker::Client).await,
+            Ok(Asker::Client) => self.answer(request, Asker::Client, named).await,
             Ok(child @ Asker::Child(_)) => {
                 Counters::count(&self.state.counters.of_children);
-                let mut response = Box::pin(self.answer(request, child)).await;
+                let mut response = Box::pin(self.answer(request, child, named)).await;
                 let is_own = response.extensions().get::<OwnAnswer>().is_some();
                 tier::mark(response.headers_mut(), is_own);
                 response
@@ -160,9 +167,22 @@ impl Proxy {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, asker: Asker) -> Response<ToldBody> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        asker: Asker,
+        named: Result<Option<MinSeq>, MinSeqError>,
+    ) -> Response<ToldBody> {
         let is_head = request.method() == Method::HEAD;
-        let asked = match self.route(request, asker) {
+        let min_seq = match named {
+            Ok(min_seq) => min_seq,
+            Err(_) if !self.state.config.min_seq => None,
+            Err(error) => {
+                let text = error.to_string();
+                return answer_refusal(&self.state, is_head, StatusCode::BAD_REQUEST, "min-seq", &text);
+            }
+        };
+        let asked = match self.route(request, asker, min_seq) {
             Ok(asked) => asked,
             Err(refusal) => {
                 let Refusal { status, name, text } = refusal;
@@ -191,6 +211,7 @@ impl Proxy {
                 Passed::WaitForNext => joins = Joins::Unsent,
                 Passed::FetchAlone => joins = Joins::Nothing,
                 Passed::PassOn => return Box::pin(self.pass_on(asked, ForwardReason::Bypass)).await,
+                Passed::Behind => return Box::pin(self.pass_on_behind(asked)).await,
                 Passed::InSlices(found) => {
                     if let Passed::Answered(response) = Box::pin(self.serve_slices(&asked, *found)).await {
                         return response;
@@ -201,7 +222,12 @@ impl Proxy {
         answer_failure(&self.state, is_head, FetchFailure::Abandoned)
     }
 
-    fn route(&self, request: Request<Incoming>, asker: Asker) -> Result<Asked, Refusal> {
+    fn route(
+        &self,
+        request: Request<Incoming>,
+        asker: Asker,
+        min_seq: Option<MinSeq>,
+    ) -> Result<Asked, Refusal> {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let text = format!("a cache does not answer {}", request.method());
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", text));
@@ -235,6 +261,7 @@ impl Proxy {
             policy,
             scheme,
             asker,
+            min_seq,
             asked_url,
             url,
             url_key,
@@ -311,27 +338,29 @@ impl Proxy {
     /// One pass over lease, `seen`, objects, fetches under way and marks.
     async fn look(&self, asked: &Asked, joins: Joins) -> Passed {
         let state = &self.state;
-        let Some(reading) = self.reading(asked).await else { return Passed::PassOn };
-        // Without a lease what is stored does not count: only its key does.
-        let found = if reading.leased { self.find(asked).await } else { self.select(asked) };
-        let now = (state.clocks.wall)();
-        let (forwarded, base) = if reading.leased {
-            match self.judge(asked, &found, &reading, now) {
-                Judged::Fresh(response) => return response,
-                Judged::Forward(forwarded, base) => (forwarded, base),
-            }
-        } else {
-            // Fenced: nothing from the cache, and no condition either, since what was missed may be a delete.
-            Counters::count(&state.counters.fenced);
-            (Forwarded { reason: ForwardReason::Bypass, purged_by: None, fenced: true }, None)
+        let Some(reading) = self.reading(asked).await else {
+            return if asked.asker == Asker::Client { Passed::Behind } else { Passed::PassOn };
         };
         let is_head = asked.request.method() == Method::HEAD;
+        if let Some(policy) = reading.fenced() {
+            Counters::count(&state.counters.fenced);
+            if policy == FencePolicy::Refuse {
+                return Passed::Answered(answer_fenced(state, is_head, reading.seen));
+            }
+        }
+        // Without a lease what is stored mostly does not count: only its key does.
+        let found = if reading.may_ask_whether() { self.find(asked).await } else { self.select(asked) };
+        let now = (state.clocks.wall)();
+        let (forwarded, base) = match self.judge(asked, &found, &reading, now) {
+            Judged::Fresh(response) => return response,
+            Judged::Forward(forwarded, base) => (forwarded, base),
+        };
         if httpcache::is_only_if_cached(asked.request.headers()) {
             return Passed::Answered(answer_only_if_cached(state, is_head));
         }
         let base = match base {
             // Without a purge and with a lease a HEAD can say all that there is to know.
-            Some(base) if is_head && forwarded.purged_by.is_none() => {
+            Some(base) if is_head && reading.leased && forwarded.purged_by.is_none() => {
                 return Box::pin(self.send_head(asked, base, &reading, forwarded)).await;
             }
             base => base,
@@ -396,9 +425,9 @@ impl Proxy {
 
     /// The reading under which this pass goes on; `None` if the cache may have no part in it.
     async fn reading(&self, asked: &Asked) -> Option<Reading> {
-        match asked.asker {
-            Asker::Client => Some(self.read_now(&asked.routed)),
-            Asker::Child(child) => Box::pin(self.read_for(child, &asked.routed)).await,
+        match (asked.asker, asked.min_seq) {
+            (Asker::Client, None) => Some(self.read_now(&asked.routed)),
+            (Asker::Client | Asker::Child(_), _) => Box::pin(self.read_for(asked)).await,
         }
     }
 
@@ -406,20 +435,38 @@ impl Proxy {
         self.state.read_by(&routed.clock, routed.route.zone())
     }
 
-    /// The reading under which a child may be answered, within a short wait for the entries it has; `None` if the cache
-    /// may have no part in its request.
-    async fn read_for(&self, child: Child, routed: &Routed) -> Option<Reading> {
+    /// The reading under which a child, or a request that names a position, may be answered, within a short wait for the
+    /// entries that it has or wants; `None` if the cache may have no part in it.
+    async fn read_for(&self, asked: &Asked) -> Option<Reading> {
         let state = &self.state;
-        let deadline = tokio::time::Instant::now() + state.config.tier_wait;
+        let config = &state.config;
+        let wait = if asked.asker == Asker::Client { config.min_seq_wait } else { config.tier_wait };
+        let deadline = tokio::time::Instant::now() + wait;
         loop {
             let applied = state.applied.notified();
             tokio::pin!(applied);
             // From here on no entry comes unheard.
             applied.as_mut().enable();
-            let reading = self.read_now(routed);
-            match child.part(upstream::place(state, &reading.clock, reading.seen), reading.leased) {
+            let reading = self.read_now(&asked.routed);
+            let position = upstream::place(state, &reading.clock, reading.seen);
+            let of_named = asked.min_seq.map_or(Part::Cache, |named| named.part(position));
+            let child = match asked.asker {
+                Asker::Child(child) => child,
+                Asker::Client => match of_named {
+                    Part::Cache => return Some(reading),
+                    // It answers nothing, however old.
+                    _ if reading.fenced() == Some(FencePolicy::Refuse) => return Some(reading),
+                    Part::Wait if reading.leased => {
+                        tokio::time::timeout_at(deadline, applied).await.ok()?;
+                        continue;
+                    }
+                    // Cut off, it has nothing to wait for.
+                    Part::Wait | Part::PassOn => return None,
+                },
+            };
+            match child.part(position, reading.leased).and(of_named) {
                 // One of the two leases holds, and covers what this edge has applied.
-                Part::Cache if !has_keys_of(state, routed.route.zone(), reading.seen) => return None,
+                Part::Cache if !has_keys_of(state, asked.routed.route.zone(), reading.seen) => return None,
                 Part::Cache => return Some(Reading { leased: true, ..reading }),
                 Part::PassOn => return None,
                 Part::Wait => tokio::time::timeout_at(deadline, applied).await.ok()?,
@@ -447,8 +494,13 @@ impl Proxy {
 
     fn judge(&self, asked: &Asked, found: &Found, reading: &Reading, now: SystemTime) -> Judged {
         let state = &self.state;
-        let forward =
-            |reason, purged_by, base| Judged::Forward(Forwarded { reason, purged_by, fenced: false }, base);
+        let forward = |reason, purged_by, base| {
+            Judged::Forward(Forwarded { reason, purged_by, fenced: reading.fenced() }, base)
+        };
+        if !reading.may_ask_whether() {
+            // Fenced: nothing from the cache, and no condition either, since what was missed may be a delete.
+            return forward(ForwardReason::Bypass, None, None);
+        }
         let Some(object) = &found.object else {
             if let Some(purged_by) = found.purged {
                 return forward(ForwardReason::Miss, purged_by, None);
@@ -468,6 +520,7 @@ impl Proxy {
             Standing::Clear if told.is_some() => {
                 forward(ForwardReason::Stale, told.map(|hit| hit.seq), base())
             }
+            Standing::Clear if !reading.may_serve() => forward(ForwardReason::Stale, None, base()),
             Standing::Clear => match self.use_clear(asked, found.key, object, reading, now) {
                 Ok(passed) => Judged::Fresh(passed),
                 Err(reason) => forward(reason, None, base()),
@@ -630,8 +683,33 @@ impl Proxy {
         }
     }
 
+    /// Passes a request on since this edge is behind the position that it names: at most so many at once, so that nobody gets
+    /// past the cache for nothing by naming one that does not exist.
+    async fn pass_on_behind(&self, asked: Asked) -> Response<ToldBody> {
+        let state = &self.state;
+        let is_head = asked.request.method() == Method::HEAD;
+        if httpcache::is_only_if_cached(asked.request.headers()) {
+            return answer_only_if_cached(state, is_head);
+        }
+        let Ok(_permit) = state.min_seq_fetches.try_acquire() else {
+            let text = "too many requests wait for purges that this edge has not heard of; the position may not exist";
+            return answer_refusal(state, is_head, StatusCode::SERVICE_UNAVAILABLE, "min-seq", text);
+        };
+        self.pass_on_for(asked, ForwardReason::Bypass, Some("min-seq")).await
+    }
+
     /// Passes a request on that the cache has no part in, body and all.
     async fn pass_on(&self, asked: Asked, reason: ForwardReason) -> Response<ToldBody> {
+        self.pass_on_for(asked, reason, None).await
+    }
+
+    /// The same for more of a reason than `Cache-Status` has a word for.
+    async fn pass_on_for(
+        &self,
+        asked: Asked,
+        reason: ForwardReason,
+        detail: Option<&'static str>,
+    ) -> Response<ToldBody> {
         let state = &self.state;
         let method = asked.request.method().clone();
         let body_max = state.config.request_body_bytes_max;
@@ -644,7 +722,11 @@ impl Proxy {
         let Ok(_permit) = ceiling.try_acquire() else {
             return answer_failure(state, method == Method::HEAD, FetchFailure::TooManyFetches);
         };
-        let headers = self.passed_on_headers(&asked);
+        let mut headers = self.passed_on_headers(&asked);
+        if let Some(value) = asked.min_seq.and_then(MinSeq::to_value) {
+            // For a parent: an origin does not get it.
+            headers.insert(MIN_SEQ, value);
+        }
         let client = asked.interim_client();
         let (passes, interim) = mpsc::channel(INTERIM_RESPONSES_MAX);
         let child = match asked.asker {
@@ -691,7 +773,7 @@ impl Proxy {
                 {
                     state.shelf.insert_unshared(url_key, (state.clocks.wall)() + UNSHARED_FOR);
                 }
-                let mut response = pass_back(state, reason, asker, response);
+                let mut response = pass_back(state, reason, detail, asker, response);
                 if matches!(method, Method::GET | Method::HEAD) && !response.status().is_server_error() {
                     httpcache::set_client_lifetime(response.headers_mut(), &policy);
                 }
@@ -879,6 +961,7 @@ fn whole_length(response: &Response<ResponseBody>) -> u64 {
 fn pass_back(
     state: &State,
     reason: ForwardReason,
+    detail: Option<&'static str>,
     asker: Asker,
     response: Response<ResponseBody>,
 ) -> Response<ToldBody> {
@@ -888,8 +971,12 @@ fn pass_back(
     if asker == Asker::Client {
         strip_tags(&state.config.tag_headers, &mut headers);
     }
-    let status = CacheStatus::forwarded(&state.config.name, reason).forward_status(parts.status);
-    let told = Told { status, eo: "MISS", outcome: Outcome::new(OutcomeKind::Passed, reason.token()) };
+    let mut status = CacheStatus::forwarded(&state.config.name, reason).forward_status(parts.status);
+    if let Some(detail) = detail {
+        status = status.detail(detail);
+    }
+    let outcome = Outcome::new(OutcomeKind::Passed, detail.unwrap_or(reason.token()));
+    let told = Told { status, eo: "MISS", outcome };
     let body = AnswerBody::PassedOn(Box::new(body));
     answer(state, parts.status, headers, body, told)
 }

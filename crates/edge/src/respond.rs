@@ -11,12 +11,12 @@ use crate::object::Object;
 use crate::origin::ResponseBody;
 use crate::outcome::{Outcome, OutcomeKind, ToldBody};
 use crate::slices::SlicedBody;
-use crate::state::State;
+use crate::state::{Counters, State};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use httpcache::{CacheStatus, ForwardReason, Policy, Precondition, Resolved};
-use purge::PurgeSeq;
+use purge::{FencePolicy, PurgeSeq};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
@@ -108,7 +108,8 @@ pub(crate) struct Forwarded {
     pub(crate) reason: ForwardReason,
     /// The purge that was the reason, if one was.
     pub(crate) purged_by: Option<PurgeSeq>,
-    pub(crate) fenced: bool,
+    /// The policy under which it went on without a lease, if it did.
+    pub(crate) fenced: Option<FencePolicy>,
 }
 
 /// Tells of a hit.
@@ -118,6 +119,27 @@ pub(crate) fn told_hit(state: &State, object: &Object, seen: PurgeSeq, now: Syst
         .detail(&["seq=", itoa::Buffer::new().format(seen.number())].concat());
     let outcome = Outcome { seen, ..Outcome::new(OutcomeKind::Hit, "") };
     Told { status, eo: "HIT", outcome }
+}
+
+/// Tells of an answer from the cache without a lease: the operator chose it over the promise.
+pub(crate) fn told_fenced_hit(
+    state: &State,
+    object: &Object,
+    seen: PurgeSeq,
+    policy: FencePolicy,
+    now: SystemTime,
+) -> Told {
+    Counters::count(&state.counters.promise_given_up);
+    let status = CacheStatus::hit(&state.config.name)
+        .ttl_secs(object.freshness.ttl_secs(now))
+        .detail(&format!("seq={seen}{}", given_up(policy)));
+    let outcome = Outcome { seen, fenced: true, ..Outcome::new(OutcomeKind::Hit, "") };
+    Told { status, eo: "HIT", outcome }
+}
+
+/// What is said where the promise is given up.
+pub(crate) fn given_up(policy: FencePolicy) -> String {
+    format!(" fenced={}", policy.as_str())
 }
 
 /// Tells of a response that a fetch brought, one's own or another's.
@@ -153,21 +175,30 @@ pub(crate) fn told_arrival(
     }
     let outcome = Outcome {
         collapsed,
-        fenced: forwarded.fenced,
+        fenced: forwarded.fenced.is_some(),
         stored: arrival.is_stored,
         seen,
         ..Outcome::new(kind, forwarded.reason.token())
     };
-    Told { status: status.detail(&detail(forwarded, seen, arrival.object.tags_ignored)), eo, outcome }
+    let is_new = arrival.source == ArrivalSource::Origin;
+    if forwarded.fenced.is_some_and(|policy| !is_new && !policy.keeps_promise(purge::Method::Delete)) {
+        Counters::count(&state.counters.promise_given_up);
+    }
+    Told { status: status.detail(&detail(forwarded, is_new, seen, arrival.object.tags_ignored)), eo, outcome }
 }
 
-fn detail(forwarded: Forwarded, seen: PurgeSeq, tags_ignored: usize) -> String {
+fn detail(forwarded: Forwarded, is_new: bool, seen: PurgeSeq, tags_ignored: usize) -> String {
     let mut detail = format!("seq={seen}");
     if let Some(purge) = forwarded.purged_by {
         detail.push_str(&format!(" purged-by={purge}"));
     }
-    if forwarded.fenced {
-        detail.push_str(" fenced");
+    match forwarded.fenced {
+        // What was stored before may be what a purge matched that the edge has not heard of.
+        Some(policy) if !is_new && !policy.keeps_promise(purge::Method::Delete) => {
+            detail.push_str(&given_up(policy));
+        }
+        Some(_) => detail.push_str(" fenced"),
+        None => {}
     }
     if tags_ignored > 0 {
         detail.push_str(&format!(" tags-ignored={tags_ignored}"));
@@ -266,12 +297,19 @@ pub(crate) fn answer_object<B>(
     Some(answer_in(room, state, status, headers, body, told))
 }
 
-/// Tells of an answer some of whose slices are not stored.
-pub(crate) fn told_partly(state: &State, head: &Object, seen: PurgeSeq, now: SystemTime) -> Told {
+/// Tells of an answer some of whose slices are not stored. `fenced`: the policy under which they are used without a lease.
+pub(crate) fn told_partly(
+    state: &State,
+    head: &Object,
+    seen: PurgeSeq,
+    fenced: Option<FencePolicy>,
+    now: SystemTime,
+) -> Told {
     let status = CacheStatus::forwarded(&state.config.name, ForwardReason::Partial)
         .ttl_secs(head.freshness.ttl_secs(now))
-        .detail(&format!("seq={seen}"));
-    let outcome = Outcome { seen, ..Outcome::new(OutcomeKind::Miss, ForwardReason::Partial.token()) };
+        .detail(&format!("seq={seen}{}", fenced.map_or_else(String::new, given_up)));
+    let kind = Outcome::new(OutcomeKind::Miss, ForwardReason::Partial.token());
+    let outcome = Outcome { seen, fenced: fenced.is_some(), ..kind };
     Told { status, eo: "MISS", outcome }
 }
 
@@ -341,6 +379,13 @@ pub(crate) fn answer_refusal(
     text: &str,
 ) -> Response<ToldBody> {
     answer_named(state, is_head, status, text, Outcome::new(OutcomeKind::Refused, name))
+}
+
+/// The answer of an edge without a lease that is to refuse rather than ask the origin.
+pub(crate) fn answer_fenced(state: &State, is_head: bool, seen: PurgeSeq) -> Response<ToldBody> {
+    let text = "this edge is cut off from its control plane, and is set to answer nothing until it is back";
+    let outcome = Outcome { seen, fenced: true, ..Outcome::new(OutcomeKind::Refused, "fenced") };
+    answer_named(state, is_head, StatusCode::SERVICE_UNAVAILABLE, text, outcome)
 }
 
 fn answer_named(

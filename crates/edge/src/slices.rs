@@ -193,7 +193,7 @@ impl Walk {
         let (from, to) = self.within(index);
         let (job, state) = (Arc::clone(&self.job), Arc::clone(&self.job.state));
         let reading = state.read(job.route.zone());
-        let head = if reading.leased { self.stored_head().await } else { None };
+        let head = if reading.may_serve() { self.stored_head().await } else { None };
         let Some(head) = head else {
             let landing = state.flights.alone(job.url_key, &job.url, &reading);
             let stretch = self.stretch(index, self.slices.aligned(self.end), false);
@@ -217,11 +217,11 @@ impl Walk {
         let stretch = self.stretch(index, self.missing_from(index), true);
         if *joins == Joins::Nothing {
             let landing = state.flights.alone(job.url_key, &job.url, &reading);
-            self.run = Some(Run::send(stretch, landing, Some(true)));
+            self.run = Some(Run::send(stretch, landing, Some(reading.leased)));
             return Ok(None);
         }
         match state.flights.board(job.url_key, key, &job.url, &reading, &state.ledger, *joins) {
-            Boarding::Send(landing) => self.run = Some(Run::send(stretch, landing, Some(true))),
+            Boarding::Send(landing) => self.run = Some(Run::send(stretch, landing, Some(reading.leased))),
             Boarding::SendNext(landing) => self.run = Some(Run::send(stretch, landing, None)),
             Boarding::Follow { flight, before_sent } => {
                 let arrival = flight.arrival().await?;

@@ -7,7 +7,7 @@ use crate::counter::{Counter, NamedCounters, Times};
 use crate::disk::{Directory, Disk, DiskError, Keeper, Opened, Volume};
 use crate::flight::{Flights, Reading};
 use crate::groups::GroupMarks;
-use crate::lease::Lease;
+use crate::lease::{Fence, Lease};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::proxy::Detour;
 use crate::routes::Zones;
@@ -15,7 +15,7 @@ use crate::shelf::Shelf;
 use crate::surroundings::{NoRandomness, Randomness, Surroundings};
 use http::HeaderValue;
 use httpcache::{Policy, ViaName};
-use purge::{Ledger, PurgeSeq, ZoneClock};
+use purge::{FencePolicy, Ledger, PurgeSeq, ZoneClock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, Semaphore};
@@ -28,12 +28,15 @@ pub(crate) struct State {
     randomness: Randomness,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) lease: Lease,
+    pub(crate) fence: Fence,
     pub(crate) zones: Zones,
     pub(crate) shelf: Shelf,
     pub(crate) flights: Arc<Flights>,
     pub(crate) groups: Arc<GroupMarks>,
     pub(crate) fetches: Semaphore,
     pub(crate) fenced_fetches: Semaphore,
+    /// Places of requests that are passed on since the edge is behind the position they name.
+    pub(crate) min_seq_fetches: Semaphore,
     /// Places of connections that speak another protocol by now.
     pub(crate) upgrades: Arc<Semaphore>,
     /// How much content is being stored right now, in bytes.
@@ -77,6 +80,8 @@ pub struct Counters {
     pub collapsed: Counter,
     /// Requests answered while the edge was fenced.
     pub fenced: Counter,
+    /// Those among them whose answers the promise does not cover, by the operator's choice.
+    pub promise_given_up: Counter,
     /// Requests refused for their framing, or because their head took too long.
     pub refused: Counter,
     /// Responses some of whose tags could not count; each is stored for a short time only.
@@ -181,12 +186,14 @@ impl State {
         let state = Self {
             ledger,
             lease: Lease::default(),
+            fence: Fence::new(config.fence_policy),
             zones: Zones::default(),
             shelf: Shelf::new(config.memory_bytes, config.object_bytes_max, shelf_key, disk),
             flights: Flights::new(),
             groups,
             fetches: Semaphore::new(config.fetches_max),
             fenced_fetches: Semaphore::new(config.fenced_fetches_max),
+            min_seq_fetches: Semaphore::new(config.min_seq_fetches_max),
             upgrades: Arc::new(Semaphore::new(config.upgrades_max)),
             storing_bytes: AtomicU64::new(0),
             policy: Arc::new(config.policy.clone()),
@@ -238,8 +245,16 @@ impl State {
     }
 
     fn read_on(&self, leased: bool, clock: Arc<ZoneClock>, zone: &Zone) -> Reading {
-        let (leased, seen) = self.read_seen(leased, zone);
-        Reading { leased, clock, seen }
+        let (usable, seen) = self.read_seen(leased, zone);
+        let policy = match self.fence.policy() {
+            // With a lease, it is only the keys of the zone that are not in force yet: no policy is about that.
+            _ if leased => FencePolicy::default(),
+            FencePolicy::Revalidate | FencePolicy::Serve if zone.caching.keys_seq > seen.number() => {
+                FencePolicy::default()
+            }
+            policy => policy,
+        };
+        Reading { leased: usable, policy, clock, seen }
     }
 
     fn read_seen(&self, leased: bool, zone: &Zone) -> (bool, PurgeSeq) {

@@ -114,6 +114,17 @@ pub(crate) enum Part {
     PassOn,
 }
 
+impl Part {
+    /// What may be done where two conditions have to hold.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::PassOn, _) | (_, Self::PassOn) => Self::PassOn,
+            (Self::Wait, _) | (_, Self::Wait) => Self::Wait,
+            (Self::Cache, Self::Cache) => Self::Cache,
+        }
+    }
+}
+
 impl Child {
     /// The value of [`TIER`] in a request.
     pub(crate) fn to_value(self) -> HeaderValue {

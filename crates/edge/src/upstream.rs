@@ -4,6 +4,7 @@
 //! a parent is slower, not wrong. What can't be sent twice goes to a parent only if one is well, and to nobody else then.
 
 use crate::flight::{FOLLOW_TIMEOUT, FetchFailure};
+use crate::min_seq::MIN_SEQ;
 use crate::object::Birth;
 use crate::origin::{OriginClient, OriginRequest, ResponseBody};
 use crate::state::{Counters, State};
@@ -150,8 +151,12 @@ pub(crate) async fn ask(
     request: OriginRequest,
 ) -> Result<Response<ResponseBody>, FetchFailure> {
     let domain = route.domain();
+    let of_origin = |mut request: OriginRequest| {
+        request.headers.remove(&MIN_SEQ);
+        request
+    };
     let Some(token) = state.config.tiers.token.as_ref().filter(|_| !request.upgrade) else {
-        return client.send(&domain.origin, request).await;
+        return client.send(&domain.origin, of_origin(request)).await;
     };
     for parent in &state.config.tiers.parents {
         let parent = parent.origin(&domain.name);
@@ -175,7 +180,7 @@ pub(crate) async fn ask(
         }
         Counters::count(&state.counters.parents_passed_over);
     }
-    client.send(&domain.origin, request).await
+    client.send(&domain.origin, of_origin(request)).await
 }
 
 /// The response, if it is what a parent has of the origin.

@@ -332,6 +332,14 @@ pub(crate) struct EdgeArgs {
     /// What to call this edge [default: edge-1]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// What to do when cut off from the control plane: fetch everything from the origin; refuse with 503; revalidate (ask the
+    /// origin about what is cached: gives up the promise for purges with delete) or serve (what is cached: gives up the
+    /// promise) [default: fetch]
+    #[arg(long, value_name = "POLICY", value_parser = parse_fence_policy)]
+    pub(crate) fence_policy: Option<purge::FencePolicy>,
+    /// Have purge tasks wait for this edge without bound when it is away, since the clock of this machine may stop
+    #[arg(long)]
+    pub(crate) acks_only: bool,
     #[command(flatten)]
     pub(crate) limits: EdgeLimitArgs,
     #[command(flatten)]
@@ -434,6 +442,11 @@ fn parse_offset(text: &str) -> Result<i32, String> {
     };
     let (hours, minutes) = part(hours, 14).zip(part(minutes, 59)).ok_or_else(wrong)?;
     Ok(sign * (hours * 3600 + minutes * 60))
+}
+
+fn parse_fence_policy(text: &str) -> Result<purge::FencePolicy, String> {
+    let wrong = || format!("{text:?} is no policy: write fetch, revalidate, refuse or serve");
+    purge::FencePolicy::parse(text).ok_or_else(wrong)
 }
 
 fn parse_method(text: &str) -> Result<purge::Method, String> {

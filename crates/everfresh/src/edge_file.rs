@@ -14,8 +14,8 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use written::{
-    Address, Addresses, Cookies, Count, LogFormat, Networks, Reading, Size, Statuses, Switch, Text, Texts,
-    Time,
+    Address, Addresses, Cookies, Count, LogFormat, Networks, Policies, Reading, Size, Statuses, Switch, Text,
+    Texts, Time,
 };
 
 /// The longest configuration file, in bytes.
@@ -215,6 +215,14 @@ struct RawRequests {
     /// Whether `no-cache`, `max-age`, `min-fresh`, `max-stale` and `Pragma: no-cache` of requests count: anyone could
     /// then have the origin asked at will. `no-store` and `only-if-cached` always count. Default `false`.
     honour_directives: Option<Switch>,
+    /// Whether requests may name a position of the purge log that their answers must be at or above, in the field
+    /// `Everfresh-Min-Seq`: `17`, or with the log's epoch `00f1e2d3c4b5a697:17`. Otherwise the field is ignored. Default `true`.
+    min_seq: Option<Switch>,
+    /// How long such a request waits for entries that are not applied yet; then it is passed on, and the cache has no part in
+    /// it. Up to 10 seconds. Default `"1s"`.
+    min_seq_wait: Option<Time>,
+    /// How many requests may be passed on at once for that; above it clients get 503. 1 to 1,048,576. Default `64`.
+    min_seq_fetches_max: Option<Count<usize>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -272,6 +280,14 @@ struct RawAccessLog {
 struct RawLease {
     /// How often the control plane is asked for a new lease in the time that one lasts. 1 to 1,000. Default `4`.
     pings: Option<Count<u32>>,
+    /// What the edge does without a lease, cut off from the control plane or not heard of yet. `"fetch"` asks the origin for
+    /// everything. `"refuse"` answers 503. `"revalidate"` asks the origin whether what is cached is still good, which gives up
+    /// the promise for purges with `delete`; `"serve"` serves what is cached, which gives up the promise. Where it is given
+    /// up, answers and tasks say so. Flag `--fence-policy`. Default `"fetch"`.
+    policy: Option<Text>,
+    /// Whether this machine's clock may stop, as where a hypervisor pauses its guests: purge tasks then wait for this edge to
+    /// acknowledge them, however long it is away, and never for its lease to run out. Flag `--acks-only`. Default `false`.
+    acks_only: Option<Switch>,
 }
 
 /// What a file says, over the defaults.
@@ -411,12 +427,19 @@ impl RawEdge {
         self.clients.check(config, reading);
         self.origins.check(config, reading);
         let honour = &mut config.honour_request_directives;
-        reading.take("requests.honour_directives", self.requests.honour_directives, honour);
+        let requests = self.requests;
+        reading.take("requests.honour_directives", requests.honour_directives, honour);
+        reading.take("requests.min_seq", requests.min_seq, &mut config.min_seq);
+        reading.take("requests.min_seq_wait", requests.min_seq_wait, &mut config.min_seq_wait);
+        let fetches_max = &mut config.min_seq_fetches_max;
+        reading.take("requests.min_seq_fetches_max", requests.min_seq_fetches_max, fetches_max);
         self.tags.check(config, reading);
         let prefetch = self.prefetch;
         reading.take("prefetch.concurrency", prefetch.concurrency, &mut config.prefetch_concurrency);
         reading.take("prefetch.bytes_per_sec", prefetch.bytes_per_sec, &mut config.prefetch_bytes_per_sec);
         reading.take("lease.pings", self.lease.pings, &mut config.pings_per_lease);
+        reading.take("lease.policy", self.lease.policy.map(Policies), &mut config.fence_policy);
+        reading.take("lease.acks_only", self.lease.acks_only, &mut config.acks_only);
     }
 }
 
@@ -547,6 +570,12 @@ mod tests {
         );
         let wrong = policy("[cache]\nset_cookie = \"yes\"\n").unwrap_err();
         assert!(wrong.contains("\"store-if-shared\""), "{wrong}");
+        let terms =
+            |text: &str| EdgeFile::parse(text).map(|file| (file.config.fence_policy, file.config.acks_only));
+        let chosen = terms("[lease]\npolicy = \"revalidate\"\nacks_only = true\n").unwrap();
+        assert_eq!((chosen.0.as_str(), chosen.1), ("revalidate", true));
+        let wrong = terms("[lease]\npolicy = \"stale\"\n").unwrap_err();
+        assert!(wrong.contains("\"fetch\", \"revalidate\", \"refuse\", \"serve\""), "{wrong}");
     }
 
     #[test]

@@ -180,6 +180,8 @@ pub(crate) fn run(
     let admin = admins(&settings, 1, Some(&log_level))?.pop().flatten();
     let mut config = settings.config;
     config.hand_over = args.hand_over.or(config.hand_over);
+    config.fence_policy = args.fence_policy.unwrap_or(config.fence_policy);
+    config.acks_only |= args.acks_only;
     config.admin = admin;
     config.name = args.name.or(settings.name).unwrap_or(config.name);
     config.listen = match (args.listen, &settings.listen[..]) {

@@ -1,6 +1,6 @@
 //! What travels on a link.
 
-use purge::{Epoch, LogEntry, MemberId, PurgeSeq};
+use purge::{Epoch, LogEntry, MemberId, MemberTerms, PurgeSeq};
 use std::time::Duration;
 use zone::Zone;
 
@@ -15,8 +15,8 @@ pub struct Hello {
     pub epoch: Option<Epoch>,
     /// How far it has applied that log.
     pub applied: PurgeSeq,
-    /// Whether it asks a parent edge rather than origins.
-    pub has_parent: bool,
+    /// What it does without a lease, whether its clock is trusted and whom it asks: for the whole life of the process.
+    pub terms: MemberTerms,
 }
 
 /// An edge asks for a lease.

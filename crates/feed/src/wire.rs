@@ -2,7 +2,10 @@
 
 use crate::{EdgeToControl, Grant, Hello, Ping, Prefetch, Prefetched, ToEdge};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use purge::{CacheTag, Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
+use purge::{
+    CacheTag, Entry, Epoch, FencePolicy, LogEntry, MemberId, MemberTerms, Method, PurgeSeq, Scope, UrlKey,
+    UrlPrefix,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,11 +36,30 @@ pub enum WireError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum WireEdgeToControl {
-    Hello { member: String, edge_name: String, epoch: Option<u64>, applied: u64, has_parent: bool },
-    Ping { nonce: u64, epoch: Option<u64>, applied: u64 },
-    Acknowledge { epoch: u64, applied: u64 },
-    Want { after: u64 },
-    Prefetched { outcomes: Vec<WirePrefetched> },
+    Hello {
+        member: String,
+        edge_name: String,
+        epoch: Option<u64>,
+        applied: u64,
+        has_parent: bool,
+        fence_policy: String,
+        acks_only: bool,
+    },
+    Ping {
+        nonce: u64,
+        epoch: Option<u64>,
+        applied: u64,
+    },
+    Acknowledge {
+        epoch: u64,
+        applied: u64,
+    },
+    Want {
+        after: u64,
+    },
+    Prefetched {
+        outcomes: Vec<WirePrefetched>,
+    },
     Leave,
 }
 
@@ -182,7 +204,9 @@ impl Message for EdgeToControl {
                 edge_name: hello.edge_name.clone(),
                 epoch: hello.epoch.map(Epoch::number),
                 applied: hello.applied.number(),
-                has_parent: hello.has_parent,
+                has_parent: hello.terms.has_parent,
+                fence_policy: hello.terms.policy.as_str().to_owned(),
+                acks_only: hello.terms.acks_only,
             },
             Self::Ping(ping) => WireEdgeToControl::Ping {
                 nonce: ping.nonce,
@@ -206,13 +230,23 @@ impl Message for EdgeToControl {
 
     fn of_json(bytes: &[u8]) -> Result<Self, WireError> {
         Ok(match serde_json::from_slice(bytes).map_err(WireError::Malformed)? {
-            WireEdgeToControl::Hello { member, edge_name, epoch, applied, has_parent } => {
+            WireEdgeToControl::Hello {
+                member,
+                edge_name,
+                epoch,
+                applied,
+                has_parent,
+                fence_policy,
+                acks_only,
+            } => {
+                let policy = FencePolicy::parse(&fence_policy)
+                    .ok_or_else(|| bad("fence policy")(&"it is fetch, revalidate, refuse or serve"))?;
                 Self::Hello(Hello {
                     member: MemberId::parse(&member).map_err(|error| bad("member id")(&error))?,
                     edge_name,
                     epoch: epoch.map(Epoch::new),
                     applied: PurgeSeq::new(applied),
-                    has_parent,
+                    terms: MemberTerms { policy, acks_only, has_parent },
                 })
             }
             WireEdgeToControl::Ping { nonce, epoch, applied } => {
@@ -494,7 +528,7 @@ mod tests {
             edge_name: "edge-1".into(),
             epoch: None,
             applied: PurgeSeq::ZERO,
-            has_parent: true,
+            terms: MemberTerms { policy: FencePolicy::Revalidate, acks_only: true, has_parent: true },
         }));
         round_trip(EdgeToControl::Ping(Ping {
             nonce: 3,

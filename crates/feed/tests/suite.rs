@@ -40,7 +40,7 @@ fn hello() -> EdgeToControl {
         edge_name: "e".into(),
         epoch: None,
         applied: PurgeSeq::ZERO,
-        has_parent: false,
+        terms: purge::MemberTerms::default(),
     })
 }
 

@@ -26,7 +26,9 @@ pub use prefetch::{
     PREFETCH_HEADER_BYTES_MAX, PREFETCH_HEADERS_MAX, PrefetchHeaderError, PrefetchMode, PrefetchPlan,
     PrefetchTask, check_prefetch_headers, plan_prefetch,
 };
-pub use status::{FencePolicy, JOB_ID_CHARS, JobId, JobIdError, MemberAck, TaskStatus, fold};
+pub use status::{
+    FencePolicy, JOB_ID_CHARS, JobId, JobIdError, MemberAck, MemberTerms, TaskStatus, Wait, fold,
+};
 pub use tag::{
     CacheTag, CacheTagError, TAG_BYTES_MAX, TAG_HEADER_BYTES_MAX, TAGS_PER_OBJECT_MAX, TAGS_PER_RESPONSE_MAX,
     Tags, TooManyTags, is_tag,

@@ -48,15 +48,42 @@ pub enum FencePolicy {
     Serve,
 }
 
+/// What a member declares when it joins, for the whole life of its process. On record before it takes effect, because a
+/// task may have to say that the promise was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MemberTerms {
+    /// What it does past its lease.
+    pub policy: FencePolicy,
+    /// Its clock is not trusted: tasks wait for its acknowledgement, or the removal of its row, without bound.
+    pub acks_only: bool,
+    /// It asks a parent edge rather than origins.
+    pub has_parent: bool,
+}
+
 /// What the fold needs of one member row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberAck {
     /// The highest position it acknowledged in the job's epoch; [`PurgeSeq::ZERO`] if it acknowledged in another one.
     pub acked: PurgeSeq,
-    /// What it does past its lease.
-    pub policy: FencePolicy,
-    /// Its clock is not trusted: tasks wait for its acknowledgement, or the removal of its row, without bound.
-    pub acks_only: bool,
+    /// What it declared.
+    pub terms: MemberTerms,
+    /// Its last lease has run out for certain: it was marked leaving, and so long ago that nothing granted before holds.
+    pub lease_over: bool,
+}
+
+/// Why a task is not done yet because of one member, or may be done although the member has not acknowledged it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// It has acknowledged everything.
+    Nothing,
+    /// It is waited for until it acknowledges or its lease has run out.
+    Acknowledgement,
+    /// It is waited for until it acknowledges or is removed, however long that takes: its clock is not trusted.
+    AcksOnly,
+    /// Not any more: its lease has run out, and what it does without one keeps the promise.
+    LeaseOver,
+    /// Not any more: its lease has run out, and it may answer with what the task purged, since its operator chose so.
+    PromiseGivenUp,
 }
 
 impl JobId {
@@ -161,15 +188,40 @@ pub fn fold(
     deadline_reached: bool,
 ) -> TaskStatus {
     let mut broken = false;
-    for member in members.into_iter().filter(|member| member.acked < last_seq) {
-        // Past the deadline the leases from before the commit have run out, so that a silent edge is fenced; that is
-        // worth nothing where its clock may have stood still.
-        if !deadline_reached || member.acks_only {
-            return TaskStatus::Processing;
+    for member in members {
+        match member.wait(last_seq, method, deadline_reached) {
+            Wait::Acknowledgement | Wait::AcksOnly => return TaskStatus::Processing,
+            Wait::PromiseGivenUp => broken = true,
+            Wait::Nothing | Wait::LeaseOver => {}
         }
-        broken |= !member.policy.keeps_promise(method);
     }
     if broken { TaskStatus::Timeout } else { TaskStatus::Success }
+}
+
+impl MemberTerms {
+    /// Whether the member's row may go by itself, once it was silent for so long that its lease has run out. Not if its
+    /// clock is not trusted, nor if it may answer with what was purged: tasks are to wait for it, or to say so.
+    pub const fn may_lapse(self) -> bool {
+        !self.acks_only && self.policy.keeps_promise(Method::Delete)
+    }
+}
+
+impl MemberAck {
+    /// What the member means for a task of `method` whose job's last entry is `last_seq`.
+    pub const fn wait(self, last_seq: PurgeSeq, method: Method, deadline_reached: bool) -> Wait {
+        if self.acked.number() >= last_seq.number() {
+            return Wait::Nothing;
+        }
+        // Past the deadline the leases from before the commit have run out, so that a silent edge is fenced; that is
+        // worth nothing where its clock may have stood still.
+        if self.terms.acks_only {
+            return Wait::AcksOnly;
+        }
+        if !(deadline_reached || self.lease_over) {
+            return Wait::Acknowledgement;
+        }
+        if self.terms.policy.keeps_promise(method) { Wait::LeaseOver } else { Wait::PromiseGivenUp }
+    }
 }
 
 #[cfg(test)]
@@ -205,8 +257,15 @@ mod tests {
         use FencePolicy::{Fetch, Refuse, Revalidate, Serve};
         use Method::{Delete, Invalidate};
         use TaskStatus::{Processing, Success, Timeout};
-        let member = |acked, policy| MemberAck { acked: PurgeSeq::new(acked), policy, acks_only: false };
-        let acks_only = |acked| MemberAck { acks_only: true, ..member(acked, Fetch) };
+        let member = |acked, policy| {
+            let terms = MemberTerms { policy, ..MemberTerms::default() };
+            MemberAck { acked: PurgeSeq::new(acked), terms, lease_over: false }
+        };
+        let acks_only = |acked| {
+            let terms = MemberTerms { acks_only: true, ..MemberTerms::default() };
+            MemberAck { terms, ..member(acked, Fetch) }
+        };
+        let over = |member: MemberAck| MemberAck { lease_over: true, ..member };
         let cases: &[(&[MemberAck], Method, bool, TaskStatus)] = &[
             (&[], Delete, false, Success),
             (&[member(7, Fetch), member(9, Serve)], Delete, false, Success),
@@ -220,6 +279,10 @@ mod tests {
             (&[acks_only(6)], Delete, true, Processing),
             (&[acks_only(7)], Delete, false, Success),
             (&[member(0, Serve), acks_only(6)], Delete, true, Processing),
+            (&[over(member(0, Fetch))], Delete, false, Success),
+            (&[over(member(0, Serve))], Invalidate, false, Timeout),
+            (&[over(member(0, Serve)), member(6, Fetch)], Invalidate, false, Processing),
+            (&[over(acks_only(6))], Delete, true, Processing),
         ];
         for (members, method, deadline_reached, expected) in cases {
             let folded = fold(PurgeSeq::new(7), *method, members.iter().copied(), *deadline_reached);

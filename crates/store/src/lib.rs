@@ -11,6 +11,7 @@ mod error;
 mod heard;
 mod jobs;
 mod keys;
+mod lease;
 mod log;
 mod master_key;
 mod members;
@@ -27,9 +28,10 @@ pub use error::{ConfigError, StoreError};
 pub use heard::{Changes, Told};
 pub use jobs::{FORGET_JOBS_MAX, Job, PendingJob, TargetFilter, TaskPage, TaskQuery, TaskRow};
 pub use keys::{KEYS_MAX, KeyError, KeyInfo, SecretKey, StoredKey};
+pub use lease::LeaseTime;
 pub use log::{GrantBasis, LogHead, LogRange, TRIM_ENTRIES_MAX};
 pub use master_key::{MASTER_KEY_BYTES, MasterKey, MasterKeyError};
-pub use members::{Joined, MEMBERS_MAX, Member, MemberState, MemberTerms};
+pub use members::{Joined, MEMBERS_MAX, Member, MemberState};
 pub use open::{OpenError, Place, PostgresPlace, Store, StoreOptions};
 pub use prefetch::{
     FORGET_PREFETCHES_MAX, PendingPrefetch, PrefetchJob, PrefetchOutcome, PrefetchPage, PrefetchQuery,

@@ -1,6 +1,7 @@
 //! The purge log: its head, its entries, and the basis on which leases are granted.
 
 use crate::database::{Column, Row, Session, Value, commit};
+use crate::lease::{self, LeaseTime};
 use crate::members::{self, Member};
 use crate::{Store, StoreError, random};
 use purge::{CacheTag, Entry, Epoch, JobId, LogEntry, Method, PurgeSeq, Scope, UrlKey, UrlPrefix};
@@ -56,6 +57,8 @@ pub struct GrantBasis {
     /// The highest position that an edge had applied and the log lacked ([`Store::note_lost`]). While there is one, no
     /// lease may be granted.
     pub lost: Option<PurgeSeq>,
+    /// How long leases are.
+    pub lease: LeaseTime,
     /// Every member, leaving ones too.
     pub members: Vec<Member>,
 }
@@ -202,6 +205,7 @@ async fn read_basis(db: &mut Session) -> Result<GrantBasis, StoreError> {
         first_retained,
         config_version: version.cast_unsigned(),
         lost: lost.map(seq_of_column),
+        lease: lease::read(db).await?,
         members: members::read_all(db).await?,
     })
 }

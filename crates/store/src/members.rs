@@ -2,22 +2,10 @@
 
 use crate::database::{Row, Session, commit};
 use crate::{Store, StoreError};
-use purge::{FencePolicy, MemberId};
+use purge::{FencePolicy, MemberId, MemberTerms};
 
 /// How many members there may be.
 pub const MEMBERS_MAX: usize = 10_000;
-
-/// What a member declares when it joins. On record before it takes effect, because a task may have to say that the
-/// promise was given up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemberTerms {
-    /// What it does past its lease.
-    pub policy: FencePolicy,
-    /// Its clock is not trusted: tasks wait for its acknowledgement without bound.
-    pub acks_only: bool,
-    /// It asks a parent edge rather than origins.
-    pub has_parent: bool,
-}
 
 /// Whether a member is granted leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +43,8 @@ pub enum Joined {
     Already,
     /// It is leaving: it may join once its row is gone.
     StillLeaving,
+    /// It is an active member under other terms: whoever changes them is another member.
+    OtherTerms,
     /// There are [`MEMBERS_MAX`] members.
     Full,
 }
@@ -69,14 +59,24 @@ impl Store {
         now_ms: i64,
     ) -> Result<Joined, StoreError> {
         let mut tx = self.write().await?;
-        let state: Option<String> = tx
-            .query("SELECT state FROM members WHERE member_id = $1")
+        let there = tx
+            .query(
+                "SELECT member_id, edge_name, fence_policy, acks_only, has_parent, joined_ms, \
+                 state, leaving_since_ms FROM members WHERE member_id = $1",
+            )
             .bind(id.to_string())
-            .optional_scalar()
-            .await?;
+            .optional()
+            .await?
+            .map(|row| member_of_row(&row))
+            .transpose()?;
         let count: i64 = tx.query("SELECT count(*) FROM members").scalar().await?;
-        let joined = match state.as_deref() {
-            Some("active") => Joined::Already,
+        let joined = match there {
+            Some(there) if there.state == MemberState::Active => {
+                if there.terms != terms {
+                    return Ok(Joined::OtherTerms);
+                }
+                Joined::Already
+            }
             Some(_) => return Ok(Joined::StillLeaving),
             None if usize::try_from(count).is_ok_and(|count| count >= MEMBERS_MAX) => {
                 return Ok(Joined::Full);
@@ -86,8 +86,7 @@ impl Store {
         tx.query(
             "INSERT INTO members (member_id, edge_name, fence_policy, acks_only, has_parent, joined_ms, state) \
              VALUES ($1, $2, $3, $4, $5, $6, 'active') ON CONFLICT (member_id) DO UPDATE SET \
-             edge_name = excluded.edge_name, fence_policy = excluded.fence_policy, \
-             acks_only = excluded.acks_only, has_parent = excluded.has_parent",
+             edge_name = excluded.edge_name",
         )
         .bind(id.to_string())
         .bind(edge_name)

@@ -32,6 +32,38 @@ choice! {
 }
 
 choice! {
+    /// What one edge means for a job: whether it is waited for, and why.
+    pub enum EdgeWait {
+        /// It has acknowledged the job: it answers with nothing that the job purged.
+        Acknowledged = "acknowledged",
+        /// It is there and is waited for: it has not acknowledged yet.
+        NotAcknowledged = "not-acknowledged",
+        /// It is waited for, until its lease has run out: it was not heard of for half a lease or longer.
+        Silent = "silent",
+        /// It is waited for without bound, until it acknowledges or is removed: its clock is not trusted.
+        AcksOnly = "acks-only",
+        /// It is not waited for: its lease has run out, and without one it answers with nothing cached unasked.
+        LeaseOver = "lease-over",
+        /// It is not waited for: its lease has run out, and by its policy it may answer with what the job purged.
+        PromiseGivenUp = "promise-given-up",
+    }
+}
+
+choice! {
+    /// What an edge does without a lease.
+    pub enum FencePolicy {
+        /// It asks the origin for everything.
+        Fetch = "fetch",
+        /// It asks the origin whether what it has is still good: gives up the promise for purges with delete.
+        Revalidate = "revalidate",
+        /// It answers 503.
+        Refuse = "refuse",
+        /// It serves what it has: gives up the promise.
+        Serve = "serve",
+    }
+}
+
+choice! {
     /// How far a job is, all its tasks together.
     pub enum JobStatus {
         /// Some edge may still answer with what the job purged.
@@ -70,8 +102,20 @@ shape! {
         member_id "MemberId": String, required;
         /// The highest log position up to which it has applied everything.
         applied_seq "AppliedSeq": i64, required;
+        /// How many entries of the log up to the job's last one it has not applied.
+        lag_entries "LagEntries": i64, required;
         /// How far it is with this job.
         state "State": EdgeState, required;
+        /// Whether the job waits for it.
+        waited_for "WaitedFor": bool, required;
+        /// Why, or why not.
+        reason "Reason": EdgeWait, required;
+        /// What it does without a lease.
+        fence_policy "FencePolicy": FencePolicy, required;
+        /// Whether jobs wait for it without bound, since its clock is not trusted.
+        acks_only "AcksOnly": bool, required;
+        /// How long ago the control plane that answers heard of it, in milliseconds; null if it never did.
+        silent_milliseconds "SilentMilliseconds": i64, nullable;
     }
 }
 
@@ -156,6 +200,12 @@ product! {
             last_seq "LastSeq": i64, nullable;
             /// How long it took, or is taking, from acceptance on, in milliseconds.
             elapsed_milliseconds "ElapsedMilliseconds": i64, required;
+            /// In how many milliseconds at the latest the job ends, however many edges are silent, unless it waits for
+            /// one with AcksOnly; null once it has ended.
+            deadline_milliseconds "DeadlineMilliseconds": i64, nullable;
+            /// What a request's field Everfresh-Min-Seq says to be answered only by who has applied the job; null without
+            /// entries.
+            min_seq "MinSeq": String, nullable;
             /// Each edge process that is a member.
             edges "Edges": Vec<EdgeProgress>, required;
         }

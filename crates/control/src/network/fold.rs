@@ -4,12 +4,13 @@
 //! latest a lease and its drift after this process saw the commit: by then every lease from before it has run out. Of
 //! several instances each does so by itself; who comes second changes nothing.
 
-use super::{Heard, Shared, acknowledged, instances};
+use super::{Heard, Shared, Told, acknowledged, instances, with_drift};
 use purge::{JobId, MemberAck, MemberId, TaskStatus};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use store::{FORGET_JOBS_MAX, Member, MemberState, StoreError};
+use store::{FORGET_JOBS_MAX, LeaseTime, Member, MemberState, StoreError};
 use tracing::{error, info, warn};
 
 /// How often what is past its retention is forgotten.
@@ -29,10 +30,13 @@ struct Counted {
     /// When each leaving member was first seen leaving.
     leaving: HashMap<MemberId, Duration>,
     forgot: Option<Duration>,
+    /// The version of the length of leases that is longer to count with than to grant, and when it was first seen.
+    longer: Option<(u64, Duration)>,
 }
 
 /// Folds for as long as the control plane runs.
 pub(super) async fn run(shared: Arc<Shared>) {
+    shared.set_lease().await;
     let mut woken = shared.wake.subscribe();
     let mut counted = Counted::default();
     loop {
@@ -63,8 +67,19 @@ async fn turn(shared: &Shared, counted: &mut Counted) -> Result<Duration, StoreE
     // After the commits too: a member that could have been granted without these entries has its row by now.
     let basis = shared.store.basis().await?;
     instances::hear(shared).await?;
-    let mut wait = shared.settings.lease / 4;
+    // After the rows were seen: whoever is leaving there gets no lease from before this reading on.
+    let rows_at = (shared.settings.boot_clock)();
+    counted.see_leaving(&basis.members, rows_at);
+    // Read after the commits as well: no lease without these entries is longer.
+    let lease = basis.lease.counted;
+    shared.lease_ms.store(super::millis(lease), Ordering::Relaxed);
+    settle(shared, counted, basis.lease, rows_at).await?;
+    let over = |member: &Member| counted.lease_is_over(member.id, rows_at, with_drift(lease));
+    let leases_over: HashSet<MemberId> =
+        basis.members.iter().filter(|member| over(member)).map(|member| member.id).collect();
+    let mut wait = basis.lease.granted / 4;
     let mut done: HashMap<TaskStatus, Vec<JobId>> = HashMap::new();
+    let mut deadlines = HashMap::new();
     {
         let heard = shared.heard.lock();
         let acks: Vec<MemberAck> = basis
@@ -72,33 +87,77 @@ async fn turn(shared: &Shared, counted: &mut Counted) -> Result<Duration, StoreE
             .iter()
             .map(|member| MemberAck {
                 acked: acknowledged(&heard, member.id, basis.epoch),
-                policy: member.terms.policy,
-                acks_only: member.terms.acks_only,
+                terms: member.terms,
+                lease_over: leases_over.contains(&member.id),
             })
             .collect();
         for job in &pending {
-            let deadline = *counted.seen.entry(job.job_id.clone()).or_insert(now) + shared.lease_and_drift();
+            let deadline = *counted.seen.entry(job.job_id.clone()).or_insert(now) + with_drift(lease);
+            deadlines.insert(job.job_id.clone(), deadline);
             match purge::fold(job.last_seq, job.method, acks.iter().copied(), now >= deadline) {
                 TaskStatus::Processing => wait = wait.min(deadline.saturating_sub(now)),
                 status => done.entry(status).or_default().push(job.job_id.clone()),
             }
         }
     }
+    *shared.told.lock() = Told { deadlines, leases_over: leases_over.clone() };
     for (status, jobs) in done {
         shared.store.complete_jobs(&jobs, status, shared.now_ms()).await?;
         info!(count = jobs.len(), status = status.as_str(), head = %basis.head, "jobs completed");
         shared.completed.send_modify(|count| *count = count.wrapping_add(1));
     }
-    members(shared, counted, &basis.members, now).await?;
+    members(shared, &basis.members, &leases_over, lease, rows_at).await?;
     forget(shared, counted, now).await?;
     Ok(wait.max(Duration::from_millis(1)))
 }
 
-/// Marks members leaving that were silent for two leases, and removes those whose last lease has run out since.
-async fn members(
+impl Counted {
+    /// Notes who is leaving, at a time read after the rows.
+    fn see_leaving(&mut self, members: &[Member], at: Duration) {
+        let leaving = |member: &&Member| member.state != MemberState::Active;
+        let ids: HashSet<MemberId> = members.iter().filter(leaving).map(|member| member.id).collect();
+        self.leaving.retain(|id, _| ids.contains(id));
+        for id in ids {
+            self.leaving.entry(id).or_insert(at);
+        }
+    }
+
+    /// Whether the last lease of a member has run out for certain, by a clock that can be trusted.
+    fn lease_is_over(&self, member: MemberId, now: Duration, lease_and_drift: Duration) -> bool {
+        self.leaving.get(&member).is_some_and(|since| now > *since + lease_and_drift)
+    }
+}
+
+/// Has a shorter lease count once those of the longer one have run out, counted from when this process saw it.
+async fn settle(
     shared: &Shared,
     counted: &mut Counted,
+    lease: LeaseTime,
+    now: Duration,
+) -> Result<(), StoreError> {
+    if lease.counted == lease.granted {
+        counted.longer = None;
+        return Ok(());
+    }
+    let since = match counted.longer {
+        Some((version, since)) if version == lease.version => since,
+        _ => now,
+    };
+    counted.longer = Some((lease.version, since));
+    if now > since + with_drift(lease.counted) {
+        shared.store.settle_lease(lease.version).await?;
+        shared.wake();
+    }
+    Ok(())
+}
+
+/// Marks members leaving that were silent for two leases, and removes those whose last lease has run out since. Members
+/// whose terms forbid it stay until they leave or are removed: tasks wait for them, or say what they may answer with.
+async fn members(
+    shared: &Shared,
     members: &[Member],
+    leases_over: &HashSet<MemberId>,
+    lease: Duration,
     now: Duration,
 ) -> Result<(), StoreError> {
     let mut silent = Vec::new();
@@ -106,20 +165,19 @@ async fn members(
     {
         let mut heard = shared.heard.lock();
         let rows: HashSet<MemberId> = members.iter().map(|member| member.id).collect();
-        heard.retain(|id, heard| rows.contains(id) || now < heard.at + shared.settings.lease * 2);
-        counted.leaving.retain(|id, _| rows.contains(id));
+        heard.retain(|id, heard| rows.contains(id) || now < heard.at + lease * 2);
         for member in members {
             let id = member.id;
             match member.state {
                 MemberState::Active => {
                     let last = heard.entry(id).or_insert(Heard::at(now)).at;
-                    if now > last + shared.settings.lease * 2 {
+                    // Without a clock to trust, that nobody grants it any more would say nothing about its lease.
+                    if now > last + lease * 2 && !member.terms.acks_only {
                         silent.push(member.id);
                     }
                 }
                 MemberState::Leaving { .. } => {
-                    let since = *counted.leaving.entry(id).or_insert(now);
-                    if now > since + shared.lease_and_drift() {
+                    if leases_over.contains(&id) && member.terms.may_lapse() {
                         gone.push(member.id);
                     }
                 }

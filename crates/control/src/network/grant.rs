@@ -5,6 +5,20 @@
 //!
 //! An edge that is ahead of the log shows that the log lost commits: from then on nobody is granted, until the epoch is
 //! another.
+//!
+//! Why a grant may be late without harm, however long this process, the edge or the link stands still in between:
+//!
+//! - A grant answers pings that were taken before its read began, and no others: `recv_many` comes first, and what arrives
+//!   during the read, or while the process is stopped in it, waits for the next one. So a ping that was sent after an entry
+//!   was committed is never answered with a head below it.
+//! - Stopped between the read and the sending, it grants with a head that is old by then. Entries it does not have were
+//!   committed after the read, so after the ping was sent at `t0`; whoever completes a task by the lease rule reads its
+//!   clock after it saw the commit, and waits for `L` and the drift from there. The lease runs to `t0 + L` by the edge's own
+//!   clock, wherever the grant was meanwhile, and has ended by then. The same holds of a member that was marked leaving after
+//!   the read: its row goes `L` and the drift after the mark.
+//! - An edge that is stopped before it takes the grant reads its clock when a request comes, not when the grant does: a
+//!   lease that ended meanwhile never held.
+//! - A task that is done by acknowledgements waits for no lease at all: who has acknowledged an entry judges by it.
 
 use super::Shared;
 use feed::{Grant, Ping, ToEdge};
@@ -23,6 +37,7 @@ pub(super) struct PendingPing {
 
 /// Grants for as long as the control plane runs.
 pub(super) async fn run(shared: Arc<Shared>, mut pending: mpsc::Receiver<PendingPing>) {
+    shared.set_lease().await;
     let mut pings = Vec::new();
     let mut stopped: Option<Epoch> = None;
     while pending.recv_many(&mut pings, super::PINGS_MAX).await > 0 {
@@ -42,7 +57,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut pending: mpsc::Receiver<Pending
         }
         let may_grant = stopped != Some(basis.epoch);
         for pending in pings.drain(..).filter(|_| may_grant) {
-            let message = answer(&shared, &basis, &pending);
+            let message = answer(&basis, &pending);
             // A full queue means an edge that does not read: it may as well miss this lease.
             if pending.answer.try_send(message).is_err() {
                 warn!(member = %pending.member, "lease not delivered");
@@ -78,7 +93,7 @@ async fn stop(shared: &Shared, lost: PurgeSeq, basis: &GrantBasis, stopped: &mut
     }
 }
 
-fn answer(shared: &Shared, basis: &GrantBasis, pending: &PendingPing) -> ToEdge {
+fn answer(basis: &GrantBasis, pending: &PendingPing) -> ToEdge {
     let is_member =
         basis.members.iter().any(|member| member.id == pending.member && member.state == MemberState::Active);
     let nonce = pending.ping.nonce;
@@ -91,6 +106,6 @@ fn answer(shared: &Shared, basis: &GrantBasis, pending: &PendingPing) -> ToEdge 
         head: basis.head,
         first_retained: basis.first_retained,
         config_version: basis.config_version,
-        lease: shared.settings.lease,
+        lease: basis.lease.granted,
     })
 }

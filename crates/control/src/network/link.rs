@@ -4,10 +4,10 @@ use super::Shared;
 use super::grant::PendingPing;
 use super::prefetch::Handing;
 use feed::{ControlLink, ENTRIES_PER_MESSAGE_MAX, EdgeToControl, Hello, LinkBroken, ToEdge};
-use purge::{MemberId, PurgeSeq};
+use purge::{MemberId, MemberTerms, PurgeSeq};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Joined, MemberTerms};
+use store::Joined;
 use tracing::{debug, error, info, warn};
 
 /// How long an edge may take to present itself.
@@ -29,24 +29,28 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
             return;
         }
     };
-    let Hello { member, edge_name, epoch, applied, has_parent } = hello;
+    let Hello { member, edge_name, epoch, applied, terms } = hello;
     shared.hear(member, epoch.map(|epoch| (epoch, applied)));
-    let terms = MemberTerms { has_parent, ..MemberTerms::default() };
     if !join(&shared, member, &edge_name, terms).await {
         return;
     }
-    info!(%member, edge = edge_name, %applied, "edge joined");
+    let (policy, acks_only) = (terms.policy.as_str(), terms.acks_only);
+    info!(%member, edge = edge_name, %applied, policy, acks_only, "edge joined");
     let known = shared.tail.head.borrow().filter(|(of, _)| Some(*of) == epoch).map(|_| applied);
     let prefetch = Handing::new(&shared, member);
     let Err(LinkBroken) = speak(&shared, &mut link, member, known, prefetch).await else { return };
     debug!(%member, edge = edge_name, "edge's link ended");
 }
 
-/// Writes the member's row, which must be there before its first lease. A leaving member's pings are answered by
-/// [`super::grant`] with the word that it is none.
+/// Writes the member's row with its terms, which must be there before its first lease: that lease is what tells the edge
+/// that its terms hold. A leaving member's pings are answered by [`super::grant`] with the word that it is none.
 async fn join(shared: &Shared, member: MemberId, edge_name: &str, terms: MemberTerms) -> bool {
     match shared.store.join_member(member, edge_name, terms, shared.now_ms()).await {
         Ok(Joined::New | Joined::Already | Joined::StillLeaving) => true,
+        Ok(Joined::OtherTerms) => {
+            warn!(%member, edge = edge_name, "edge refused: a member can't change its terms, it joins anew");
+            false
+        }
         Ok(Joined::Full) => {
             error!(%member, edge = edge_name, "edge refused: too many members");
             false

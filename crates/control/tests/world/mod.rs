@@ -115,7 +115,7 @@ impl World {
     /// A world in which the next job stays processing: an edge is a member and says nothing.
     pub(crate) async fn silence(&self) -> purge::MemberId {
         let silent = purge::MemberId::new(7);
-        let terms = store::MemberTerms::default();
+        let terms = purge::MemberTerms::default();
         self.store.join_member(silent, "silent", terms, NOW_SECS * 1000).await.unwrap();
         silent
     }

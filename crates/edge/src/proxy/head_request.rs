@@ -73,7 +73,7 @@ impl Proxy {
                 }
             }
         }
-        Passed::Answered(pass_back(state, forwarded.reason, asked.asker, response))
+        Passed::Answered(pass_back(state, forwarded.reason, None, asked.asker, response))
     }
 
     fn update(

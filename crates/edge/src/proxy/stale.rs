@@ -9,12 +9,11 @@ use crate::fetch::Base;
 use crate::flight::Reading;
 use crate::object::{Object, Standing};
 use crate::outcome::{Outcome, OutcomeKind, ToldBody};
-use crate::respond::{Forwarded, Told, answer_object, told_hit, told_partly};
+use crate::respond::{Forwarded, Told, answer_object, given_up, told_fenced_hit, told_hit, told_partly};
 use crate::shelf::ObjectKey;
 use crate::state::Counters;
 use http::{Response, StatusCode};
 use httpcache::{Acceptance, CacheStatus, ForwardReason, RequestDirectives};
-use purge::PurgeSeq;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -64,11 +63,14 @@ impl Proxy {
                 if asked.policy.refresh_percent.is_some_and(|percent| freshness.has_used(percent, now)) {
                     self.revalidate(asked, key, object, reading, now);
                 }
-                let told = told_hit(&self.state, object, reading.seen, now);
-                return Ok(self.answer_stored(asked, key, object, reading.seen, told, now));
+                let told = match reading.fenced() {
+                    None => told_hit(&self.state, object, reading.seen, now),
+                    Some(policy) => told_fenced_hit(&self.state, object, reading.seen, policy, now),
+                };
+                return Ok(self.answer_stored(asked, key, object, reading, told, now));
             }
             Acceptance::Stale => {
-                return Ok(self.answer_stale(asked, key, object, reading.seen, now, Leave::Asked));
+                return Ok(self.answer_stale(asked, key, object, reading, now, Leave::Asked));
             }
             Acceptance::Refused if freshness.is_fresh(now) => return Err(ForwardReason::Request),
             // Whoever asks for anything special is not given what is stale by another's leave.
@@ -84,7 +86,7 @@ impl Proxy {
             return Err(ForwardReason::Stale);
         };
         self.revalidate(asked, key, object, reading, now);
-        Ok(self.answer_stale(asked, key, object, reading.seen, now, leave))
+        Ok(self.answer_stale(asked, key, object, reading, now, leave))
     }
 
     /// Answers with what is stored instead of an error of the origin's or of the way there. `status` is the origin's.
@@ -96,7 +98,7 @@ impl Proxy {
     ) -> Option<Response<ToldBody>> {
         let state = &self.state;
         let reading = self.reading(asked).await?;
-        if !reading.leased {
+        if !reading.may_serve() {
             return None;
         }
         let found = self.find(asked).await;
@@ -112,9 +114,8 @@ impl Proxy {
         if let Some(status) = status {
             told = told.forward_status(status);
         }
-        let told =
-            told.ttl_secs(object.freshness.ttl_secs(now)).detail(&detail(reading.seen, Leave::OnError));
-        let outcome = outcome(reading.seen, Leave::OnError);
+        let told = told.ttl_secs(object.freshness.ttl_secs(now)).detail(&detail(&reading, Leave::OnError));
+        let outcome = outcome(&reading, Leave::OnError);
         let told = Told { status: told, eo: "HIT", outcome };
         let response = if object.content.slices().is_some() {
             let in_slices = InSlices {
@@ -133,6 +134,7 @@ impl Proxy {
             answer_object(state, &asked.request, &asked.policy, &object, None, told, now)?
         };
         Counters::count(&state.counters.stale);
+        self.count_given_up(&reading);
         Some(self.for_asker(asked, &object, response))
     }
 
@@ -149,12 +151,12 @@ impl Proxy {
         asked: &Asked,
         key: ObjectKey,
         object: &Arc<Object>,
-        seen: PurgeSeq,
+        reading: &Reading,
         told: Told,
         now: SystemTime,
     ) -> Passed {
         if object.content.slices().is_some() {
-            let told_partly = Some(told_partly(&self.state, object, seen, now));
+            let told_partly = Some(told_partly(&self.state, object, reading.seen, reading.fenced(), now));
             let head = Arc::clone(object);
             return Passed::InSlices(Box::new(InSlices { key, head, run: None, told, told_partly, now }));
         }
@@ -172,19 +174,27 @@ impl Proxy {
         asked: &Asked,
         key: ObjectKey,
         object: &Arc<Object>,
-        seen: PurgeSeq,
+        reading: &Reading,
         now: SystemTime,
         leave: Leave,
     ) -> Passed {
         let status = CacheStatus::hit(&self.state.config.name)
             .ttl_secs(object.freshness.ttl_secs(now))
-            .detail(&detail(seen, leave));
-        let told = Told { status, eo: "HIT", outcome: outcome(seen, leave) };
-        let answered = self.answer_stored(asked, key, object, seen, told, now);
+            .detail(&detail(reading, leave));
+        let told = Told { status, eo: "HIT", outcome: outcome(reading, leave) };
+        let answered = self.answer_stored(asked, key, object, reading, told, now);
         if matches!(answered, Passed::Answered(_) | Passed::InSlices(_)) {
             Counters::count(&self.state.counters.stale);
+            self.count_given_up(reading);
         }
         answered
+    }
+
+    /// Counts an answer from the cache without a lease.
+    fn count_given_up(&self, reading: &Reading) {
+        if reading.fenced().is_some() {
+            Counters::count(&self.state.counters.promise_given_up);
+        }
     }
 
     /// Has the origin asked about a stored response without anyone waiting for it, unless that is under way.
@@ -208,10 +218,12 @@ impl Proxy {
     }
 }
 
-fn outcome(seen: PurgeSeq, leave: Leave) -> Outcome {
-    Outcome { seen, ..Outcome::new(OutcomeKind::Stale, leave.name()) }
+fn outcome(reading: &Reading, leave: Leave) -> Outcome {
+    let fenced = reading.fenced().is_some();
+    Outcome { seen: reading.seen, fenced, ..Outcome::new(OutcomeKind::Stale, leave.name()) }
 }
 
-fn detail(seen: PurgeSeq, leave: Leave) -> String {
-    format!("seq={seen} {}", leave.name())
+fn detail(reading: &Reading, leave: Leave) -> String {
+    let fenced = reading.fenced().map_or_else(String::new, given_up);
+    format!("seq={}{fenced} {}", reading.seen, leave.name())
 }

@@ -83,7 +83,7 @@ impl Proxy {
         };
         let mut response = match self.client.send(&asked.routed.route.domain().origin, request).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => response,
-            Ok(response) => return pass_back(state, ForwardReason::Bypass, asked.asker, response),
+            Ok(response) => return pass_back(state, ForwardReason::Bypass, None, asked.asker, response),
             Err(failure) => return answer_failure(state, false, failure),
         };
         let chosen: Vec<String> = elements(response.headers(), &header::UPGRADE).collect();

@@ -144,6 +144,53 @@ async fn above_the_ceiling_of_fetches_clients_are_told_to_come_again() {
 }
 
 #[tokio::test]
+async fn under_load_a_fenced_origin_sees_no_more_than_the_ceiling_and_one_request_per_object() {
+    const CEILING: usize = 4;
+    let mut world = World::fenced_with(|config| {
+        config.fenced_fetches_max = CEILING;
+        config.fetches_max = 1000;
+    })
+    .await;
+    let pending: Vec<_> = (0..60).map(|number| world.get(&format!("/{}", number % 20))).collect();
+    let mut held = Vec::new();
+    for _ in 0..CEILING {
+        held.push(world.origin.next().await);
+    }
+    until("all to have come", || world.requests() == 60).await;
+    let mut most = 0;
+    while !pending.iter().all(|pending| pending.is_finished()) {
+        while let Some(asked) = world.origin.try_next() {
+            held.push(asked);
+        }
+        most = most.max(held.len());
+        let mut lines: Vec<_> = held.iter().map(|asked| asked.first_line().to_owned()).collect();
+        lines.sort();
+        lines.dedup();
+        assert_eq!(lines.len(), held.len(), "two requests for one object at once");
+        if let Some(asked) = held.pop() {
+            asked.reply("200 OK", MINUTE, b"new").await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert_eq!(most, CEILING);
+    let (mut answered, mut refused) = (0, 0);
+    for pending in pending {
+        let answer = pending.await;
+        match answer.status {
+            200 => answered += 1,
+            503 => {
+                assert_eq!(answer.field("retry-after"), "1");
+                assert_eq!(answer.field("cache-status"), "e; detail=too-many-fetches");
+                refused += 1;
+            }
+            status => panic!("{status}: {answer:?}"),
+        }
+    }
+    assert!(answered >= CEILING && refused > 0, "{answered} {refused}");
+}
+
+#[tokio::test]
 async fn a_process_that_is_no_member_any_more_joins_anew() {
     let mut world = World::start().await;
     world.fetch("/a", MINUTE, "one").await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod caching;
+mod catching_up;
 mod connections;
 mod disk;
 mod fast_lane;
@@ -17,10 +18,12 @@ mod interim;
 mod limits;
 mod links;
 mod memory;
+mod min_seq;
 mod operating;
 mod origin_backup;
 mod origin_bad;
 mod origin_tls;
+mod policies;
 mod prefetching;
 mod promise;
 mod purging;

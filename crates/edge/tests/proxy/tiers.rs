@@ -362,3 +362,38 @@ async fn that_tags_could_not_count_is_told_to_children() {
     tiered.apply_at_child(seq).await;
     tiered.fetch("/a", TAGGED, "two").await;
 }
+
+#[tokio::test]
+async fn a_position_that_a_request_names_holds_for_parents_too() {
+    let wait = |config: &mut EdgeConfig| config.tier_wait = Duration::ZERO;
+    let mut tiered = Tiered::with(LONG, LONG, wait).await;
+    let named = |tiered: &Tiered, seq: &str| {
+        Client::get(tiered.child.address(), HOST, "/a", &format!("everfresh-min-seq: {seq}\r\n"))
+    };
+    // Not at the child, which is not told, but at its parent, which has it in its cache.
+    tiered.control.answer_wants(false);
+    tiered.fetch("/a", TAGGED, "one").await;
+    let seq = tiered.record(url("/a"), Method::Delete);
+    tiered.apply_at_parent(seq).await;
+    let pending = named(&tiered, "1");
+    let asked = tiered.parent.origin.next().await;
+    assert!(!asked.has("everfresh-min-seq"));
+    asked.reply("200 OK", TAGGED, b"two").await;
+    assert_eq!(pending.await.text(), "two");
+    assert_eq!(tiered.parent.hit("/a").await.text(), "two", "the parent had a part in it");
+    let answer = named(&tiered, "1").await;
+    assert_eq!((answer.text(), answer.field("eo-cache-status").as_str()), ("two", "MISS"));
+    assert!(answer.field("cache-status").ends_with("detail=min-seq"), "{answer:?}");
+    assert_eq!(
+        tiered.get("/a").await.text(),
+        "one",
+        "who names nothing gets what the child's lease still allows"
+    );
+    // At neither: both pass it on.
+    let asked_before = tiered.asked();
+    let pending = named(&tiered, "0000000000000001:9");
+    tiered.parent.origin.next().await.reply("200 OK", TAGGED, b"three").await;
+    assert_eq!(pending.await.text(), "three");
+    assert_eq!(tiered.asked(), asked_before + 1);
+    assert_eq!(tiered.parent.hit("/a").await.text(), "two");
+}

@@ -5,6 +5,7 @@
 
 use crate::args::{parse_size, parse_time};
 use edge::{AccessLogFormat, EdgeConfigError, Network, OtherStatuses, SetCookie};
+use purge::FencePolicy;
 use serde::Deserialize;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -77,6 +78,10 @@ pub(super) struct Cookies(pub(super) Text);
 /// Which other statuses are stored.
 #[derive(Debug)]
 pub(super) struct Statuses(pub(super) Text);
+
+/// What an edge does without a lease.
+#[derive(Debug)]
+pub(super) struct Policies(pub(super) Text);
 
 /// `true` or `false`.
 #[derive(Debug, Deserialize)]
@@ -244,6 +249,24 @@ impl Written for Cookies {
             }
         }
     }
+}
+
+impl Written for Policies {
+    type Meant = FencePolicy;
+
+    fn as_written(&self) -> &Spanned<Value> {
+        self.0.as_written()
+    }
+
+    fn meant(&self) -> Result<FencePolicy, String> {
+        let text = self.0.meant()?;
+        FencePolicy::parse(&text).ok_or_else(|| format!("{text:?} is none of {}", fence_policies()))
+    }
+}
+
+/// All policies, as an error names them.
+fn fence_policies() -> String {
+    FencePolicy::EVERY.map(|policy| format!("{:?}", policy.as_str())).join(", ")
 }
 
 impl Written for Statuses {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::parts::process::PATIENCE;
 use crate::parts::{Edge, Everfresh, Nginx, Serve, everfresh::HOST, http, until};
@@ -84,4 +85,35 @@ fn an_edge_without_its_control_plane_asks_the_origin_until_it_is_back() {
 
     let _network = serve(&nginx, &feed).data(&data).start();
     comes_to_hit(&edge);
+}
+
+/// Pings go out every quarter of a lease: whatever is back within the other three costs no edge its lease.
+#[test]
+fn a_control_plane_that_is_back_within_three_quarters_of_a_lease_fences_nobody() {
+    const LEASE: Duration = Duration::from_secs(8);
+    let nginx = Nginx::start();
+    nginx.write("/a", "content\n");
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().join("data");
+    let start = |feed: &str| {
+        Serve::new(&nginx.url()).edges(1).more(&["--lease", "8s", "--feed-listen", feed]).data(&data).start()
+    };
+    let mut network = start("127.0.0.1:0");
+    let edge = network.start_edge("steady");
+    comes_to_hit(&edge);
+    let feed = network.ready["feed"].as_str().unwrap().to_owned();
+    network.kill();
+    let killed = Instant::now();
+    let _network = start(&feed);
+    let was_away = killed.elapsed();
+    let mut answers = Vec::new();
+    // Past the end of every lease from before.
+    while killed.elapsed() < LEASE + Duration::from_secs(1) {
+        answers.push(http::get(edge.address, HOST, "/a").eo());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // On a machine so loaded that it took longer to start, the edge may be fenced.
+    if was_away < LEASE / 2 {
+        assert!(answers.iter().all(|answer| answer == "HIT"), "{was_away:?}: {answers:?}");
+    }
 }

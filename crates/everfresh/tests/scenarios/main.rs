@@ -6,6 +6,7 @@
 mod parts;
 
 mod api;
+mod catching_up;
 mod commands;
 mod configuration;
 mod crash;
@@ -13,6 +14,7 @@ mod cut_off;
 mod disk;
 mod instances;
 mod origin_tls;
+mod paused;
 mod prefetching;
 mod process;
 mod purging;

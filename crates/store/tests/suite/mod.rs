@@ -2,15 +2,16 @@
 
 use proptest::prelude::*;
 use purge::{
-    Entry, Epoch, FencePolicy, JobId, LogEntry, MemberId, Method, PlannedTask, PrefetchMode, PrefetchTask,
-    PurgeSeq, PurgeType, Scope, TaskStatus, UrlKey, UrlPrefix,
+    Entry, Epoch, FencePolicy, JobId, LogEntry, MemberId, MemberTerms, Method, PlannedTask, PrefetchMode,
+    PrefetchTask, PurgeSeq, PurgeType, Scope, TaskStatus, UrlKey, UrlPrefix,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
 use store::{
     Area, CACHE_CONFIGS_BYTES_MAX, ConfigError, DomainChange, DomainRecord, FORGET_JOBS_MAX, Ipv6Status,
-    Joined, KeyError, MemberState, MemberTerms, NewZone, OriginRecord, PendingPrefetch, PrefetchOutcome,
-    PrefetchQuery, PrefetchRecording, QuotaKind, QuotaLimits, RecordError, Recorded, Recording, Store, Tag,
-    TargetFilter, TaskQuery, ZoneChange,
+    Joined, KeyError, MemberState, NewZone, OriginRecord, PendingPrefetch, PrefetchOutcome, PrefetchQuery,
+    PrefetchRecording, QuotaKind, QuotaLimits, RecordError, Recorded, Recording, Store, Tag, TargetFilter,
+    TaskQuery, ZoneChange,
 };
 use zone::{
     Action, Branch, CacheConfig, Condition, HostName, OriginProtocol, Rule, Scheme, ZoneCaching, ZoneId,
@@ -24,6 +25,7 @@ macro_rules! on_every_database {
             a_group_shares_a_transaction_but_not_its_refusals,
             a_quota_begins_anew_with_the_day,
             seqs_have_no_gap_under_concurrent_records,
+            a_lowered_lease_counts_once_the_longer_ones_have_passed,
             a_job_of_many_targets_keeps_them_all_in_order,
             a_job_planned_by_an_old_configuration_is_refused,
             jobs_complete_once,
@@ -549,6 +551,9 @@ pub(crate) async fn members_join_leave_and_go(store: &Store) {
     assert_eq!(store.join_member(one, "fra", terms, NOW_MS).await.unwrap(), Joined::New);
     assert_eq!(store.join_member(two, "fra", MemberTerms::default(), NOW_MS + 1).await.unwrap(), Joined::New);
     assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 2).await.unwrap(), Joined::Already);
+    for other in [MemberTerms::default(), MemberTerms { acks_only: false, ..terms }] {
+        assert_eq!(store.join_member(one, "fra", other, NOW_MS + 2).await.unwrap(), Joined::OtherTerms);
+    }
     store.mark_leaving(&[one], NOW_MS + 3).await.unwrap();
     store.mark_leaving(&[one], NOW_MS + 9).await.unwrap();
     assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 4).await.unwrap(), Joined::StillLeaving);
@@ -560,6 +565,27 @@ pub(crate) async fn members_join_leave_and_go(store: &Store) {
     store.remove_member(&[one]).await.unwrap();
     assert_eq!(store.members().await.unwrap().len(), 1);
     assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 5).await.unwrap(), Joined::New);
+}
+
+pub(crate) async fn a_lowered_lease_counts_once_the_longer_ones_have_passed(store: &Store) {
+    let lease = async || {
+        let lease = store.grant_basis().await.unwrap().lease;
+        (lease.granted.as_millis(), lease.counted.as_millis(), lease.version)
+    };
+    let set = async |millis| store.set_lease(Duration::from_millis(millis)).await.unwrap();
+    assert_eq!(lease().await, (0, 0, 0));
+    set(5_000).await;
+    assert_eq!(lease().await, (5_000, 5_000, 1));
+    set(5_000).await;
+    assert_eq!(lease().await, (5_000, 5_000, 1), "what is so already is no change");
+    set(9_000).await;
+    set(1_000).await;
+    assert_eq!(lease().await, (1_000, 9_000, 3));
+    set(2_000).await;
+    store.settle_lease(3).await.unwrap();
+    assert_eq!(lease().await, (2_000, 9_000, 4), "who saw it before the last change has not waited for it");
+    store.settle_lease(4).await.unwrap();
+    assert_eq!(lease().await, (2_000, 2_000, 5));
 }
 
 pub(crate) async fn zones_keep_what_they_are_given(store: &Store) {

@@ -243,6 +243,18 @@ impl Control {
         self.send(ToEdge::Entries { epoch, entries });
     }
 
+    /// Sends the whole log, in messages as a control plane does, as fast as the edge takes them.
+    pub(crate) async fn push_all(&self) {
+        let head = self.head();
+        let mut after = 0;
+        while after < head {
+            let message = self.shared.entries_after(after);
+            let ToEdge::Entries { entries, .. } = &message else { return };
+            after = entries.last().unwrap().seq.number();
+            let _ = self.shared.outgoing.send(message).await;
+        }
+    }
+
     /// Sends any message.
     pub(crate) fn send(&self, message: ToEdge) {
         self.shared.outgoing.try_send(message).unwrap();
@@ -285,7 +297,8 @@ impl Shared {
 
     fn entries_after(&self, after: u64) -> ToEdge {
         let plan = self.plan.lock().unwrap();
-        let entries = plan.log.iter().filter(|entry| entry.seq.number() > after).take(256).cloned().collect();
+        let had = usize::try_from(after.saturating_sub(plan.log_starts_after)).unwrap();
+        let entries = plan.log.iter().skip(had).take(256).cloned().collect();
         ToEdge::Entries { epoch: plan.epoch, entries }
     }
 

@@ -222,6 +222,16 @@ impl Everfresh {
         self.process.child.wait().unwrap();
     }
 
+    /// Stops it where it is.
+    pub(crate) fn sleep(&self) {
+        self.process.stop();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn wake_up(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn ends_within(&mut self, limit: Duration) -> ExitStatus {
@@ -268,7 +278,7 @@ impl Edge {
 
     /// Stops it where it is, as a machine does that is suspended.
     pub(crate) fn sleep(&self) {
-        self.process.signal(Signal::STOP);
+        self.process.stop();
     }
 
     /// Lets it go on.

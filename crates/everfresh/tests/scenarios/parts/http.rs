@@ -81,6 +81,54 @@ impl Open {
     }
 }
 
+/// A connection that is kept for several requests.
+pub(crate) struct Stream {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Stream {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self { stream: connect(address, ""), bytes: Vec::new() }
+    }
+
+    /// Sends a GET, whatever is still to be read.
+    pub(crate) fn get(&mut self, host: &str, target: &str) {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).unwrap();
+    }
+
+    /// Waits until the head of the next answer has come. Returns where it ends.
+    pub(crate) fn wait_for_head(&mut self) -> usize {
+        loop {
+            if let Some(end) = self.bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+                return end + 4;
+            }
+            self.read();
+        }
+    }
+
+    /// Reads the next answer, which has a `Content-Length`.
+    pub(crate) fn answer(&mut self) -> Answer {
+        let head = self.wait_for_head();
+        let text = String::from_utf8_lossy(&self.bytes[..head]).to_ascii_lowercase();
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let length: usize = length.unwrap_or_else(|| panic!("no length: {text}")).trim().parse().unwrap();
+        while self.bytes.len() < head + length {
+            self.read();
+        }
+        let rest = self.bytes.split_off(head + length);
+        parse(&std::mem::replace(&mut self.bytes, rest))
+    }
+
+    fn read(&mut self) {
+        let mut piece = [0; 64 * 1024];
+        let read = self.stream.read(&mut piece).unwrap();
+        assert_ne!(read, 0, "the answer broke off after {} bytes", self.bytes.len());
+        self.bytes.extend_from_slice(&piece[..read]);
+    }
+}
+
 fn connect(address: SocketAddr, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

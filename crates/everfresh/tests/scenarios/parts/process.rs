@@ -52,6 +52,20 @@ impl Process {
         kill_process(id.expect("a process has an id"), signal).unwrap();
     }
 
+    /// Stops it where it is. Returns once none of its threads runs any more.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.child.id());
+        until(PATIENCE, "the process should stop", || {
+            let is_stopped = |thread: std::fs::DirEntry| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                // Behind the name, which may hold anything but is in parentheses.
+                stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+            };
+            std::fs::read_dir(&threads).unwrap().all(|thread| is_stopped(thread.unwrap())).then_some(())
+        });
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
