@@ -482,7 +482,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(384))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn no_slice_is_served_against_a_purge_after_the_power_failed(steps in prop::collection::vec(step(), 1..60)) {

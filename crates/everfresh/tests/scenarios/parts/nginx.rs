@@ -102,6 +102,14 @@ impl Nginx {
         std::fs::write(file, content).unwrap();
     }
 
+    /// Writes a file of the site, in the place of one that may be on its way to somebody: that one stays whole.
+    pub(crate) fn replace(&self, path: &str, write: impl FnOnce(&mut std::fs::File)) {
+        let site = self.directory.path().join("site");
+        let (new, file) = (site.join(".new"), site.join(path.trim_start_matches('/')));
+        write(&mut std::fs::File::create(&new).unwrap());
+        std::fs::rename(new, file).unwrap();
+    }
+
     /// What nginx itself answers for a path: the validators that a cache will have seen.
     pub(crate) fn answer(&self, path: &str) -> http::Answer {
         http::get(self.address, "direct", path)
