@@ -17,6 +17,7 @@ mod refusal;
 mod time_text;
 mod zones;
 
+use crate::metrics;
 use crate::network::Network;
 use crate::rate::{CALLS_PER_SEC, RateLimits};
 use crate::recorder::Recorder;
@@ -152,8 +153,9 @@ impl Api {
         let body = self.read_body(body).await;
         let raw = raw_request(&head, body.as_ref().map_or(&[], |body| &body.bytes));
         let trace_id = teo::trace_id(&raw).and_then(|text| HeaderValue::from_str(text).ok());
+        let mut action = metrics::UNKNOWN;
         let outcome = match &body {
-            Ok(_) => AssertUnwindSafe(self.answer(&raw, wants_events(&head.headers)))
+            Ok(_) => AssertUnwindSafe(self.answer(&raw, wants_events(&head.headers), &mut action))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_| {
@@ -165,6 +167,8 @@ impl Api {
                 }),
             Err(refusal) => Err(refusal.clone()),
         };
+        let told = outcome.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| metrics::OK);
+        self.parts.network.metrics().called(action, told);
         let answer = match outcome {
             Ok(Answered::Fields(fields)) => envelope::success(fields, id),
             Ok(Answered::Events(events)) => return self.answer_events(*events, id),
@@ -187,11 +191,18 @@ impl Api {
     }
 
     /// The steps of a call, in the order that lets a bad key learn nothing.
-    async fn answer(&self, raw: &RawRequest<'_>, wants_events: bool) -> Result<Answered, ApiError> {
+    /// Notes which operation it is as soon as that is known.
+    async fn answer(
+        &self,
+        raw: &RawRequest<'_>,
+        wants_events: bool,
+        action: &mut &'static str,
+    ) -> Result<Answered, ApiError> {
         let claim = Credentials::read(raw)?;
         let key = self.enabled_key(claim.secret_id()).await?;
         let authenticated = claim.verify(&key, self.now_ms().div_euclid(1000), None)?;
         let request = authenticated.decode()?;
+        *action = request.action().name();
         self.within_rate(authenticated.secret_id(), request.action())?;
         match request {
             Request::Everfresh(teo::everfresh::Request::DescribeJobProgress(request)) if wants_events => {

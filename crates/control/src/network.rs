@@ -20,6 +20,7 @@ mod link;
 mod prefetch;
 mod publish;
 
+use crate::metrics::{Metrics, Standing};
 use feed::ControlLink;
 use parking_lot::Mutex;
 use purge::{Epoch, JobId, MemberAck, MemberId, MemberTerms, PurgeSeq};
@@ -100,6 +101,7 @@ struct Shared {
     lease_ms: AtomicU64,
     /// Whether this process has said how long they are to be.
     lease_set: OnceCell<()>,
+    metrics: Arc<Metrics>,
     /// How many links there are.
     links: watch::Sender<usize>,
     /// How many loops and links run.
@@ -144,6 +146,7 @@ impl Network {
             pings,
             lease_ms: AtomicU64::new(millis(settings.lease)),
             lease_set: OnceCell::new(),
+            metrics: Arc::default(),
             links: watch::Sender::new(0),
             running: watch::Sender::new(0),
         });
@@ -155,6 +158,40 @@ impl Network {
         spawn(&shared, shutdown.clone(), instances::listen(Arc::clone(&shared)));
         spawn(&shared, shutdown.clone(), take_links(Arc::clone(&shared), links, shutdown));
         Self { shared, accept }
+    }
+
+    /// The counts of this control plane, for whoever has something to count.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// The page for Prometheus.
+    pub(crate) async fn metrics_page(&self) -> String {
+        let standing = self.standing().await;
+        self.shared.metrics.page(standing.as_ref().ok())
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        let basis = self.shared.store.basis().await?;
+        let jobs_pending = self.shared.store.pending_jobs().await?.len();
+        let heard = self.shared.heard.lock();
+        let is_active = |member: &&store::Member| member.state == MemberState::Active;
+        let active = basis.members.iter().filter(is_active);
+        let lag = active.clone().map(|member| {
+            let acked = acknowledged(&heard, member.id, basis.epoch);
+            basis.head.number().saturating_sub(acked.number())
+        });
+        Ok(Standing {
+            head: basis.head.number(),
+            first_retained: basis.first_retained.number(),
+            config_version: basis.config_version,
+            jobs_pending,
+            members_active: active.clone().count(),
+            members_leaving: basis.members.len() - active.count(),
+            lag_entries: lag.max().unwrap_or(0),
+            links: *self.shared.links.borrow(),
+            prefetches_open: self.shared.prefetches.open_count(),
+        })
     }
 
     /// Where links to edges are handed in.

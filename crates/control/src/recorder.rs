@@ -2,8 +2,10 @@
 //!
 //! Owns the queue in front of the store. Invariant: a call is answered with a job only after the commit that holds it.
 
+use crate::metrics::Metrics;
 use crate::network::Network;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use store::{RecordError, Recorded, Recording, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -20,6 +22,7 @@ const _: () = assert!(QUEUED_ENTRIES_MAX >= purge::ENTRIES_PER_JOB_MAX, "the lar
 pub struct Recorder {
     queue: mpsc::Sender<Queued>,
     entries: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -56,11 +59,23 @@ impl Recorder {
     pub fn new(store: Store, network: Network) -> (Self, RecorderTask) {
         let (queue, jobs) = mpsc::channel(QUEUED_JOBS_MAX);
         let entries = Arc::new(Semaphore::new(QUEUED_ENTRIES_MAX));
-        (Self { queue, entries }, RecorderTask { jobs, store, network })
+        let metrics = Arc::clone(network.metrics());
+        (Self { queue, entries, metrics }, RecorderTask { jobs, store, network })
     }
 
     /// Records one job, together with those that arrive at the same time.
     pub async fn record(&self, recording: Recording) -> Result<Recorded, RecorderError> {
+        self.metrics.purges_waiting.fetch_add(1, Ordering::Relaxed);
+        // Also when the call is given up while it waits.
+        let _waiting = Waiting(&self.metrics);
+        let recorded = self.queue_up(recording).await;
+        if matches!(recorded, Err(RecorderError::Busy)) {
+            self.metrics.purges_turned_away.fetch_add(1, Ordering::Relaxed);
+        }
+        recorded
+    }
+
+    async fn queue_up(&self, recording: Recording) -> Result<Recorded, RecorderError> {
         let entries: usize = recording.tasks.iter().map(|task| task.entries.len()).sum();
         let entries = u32::try_from(entries).map_err(|_| RecorderError::Busy)?;
         let permit =
@@ -75,6 +90,15 @@ impl Recorder {
     }
 }
 
+/// A purge that waits for its commit, counted as long as it does.
+struct Waiting<'m>(&'m Metrics);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.purges_waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl RecorderTask {
     /// Records until every [`Recorder`] is gone. Must not be dropped while a commit is under way.
     pub async fn run(mut self) {
@@ -82,7 +106,9 @@ impl RecorderTask {
         while self.jobs.recv_many(&mut jobs, QUEUED_JOBS_MAX).await > 0 {
             let (recordings, waiting): (Vec<_>, Vec<_>) =
                 jobs.drain(..).map(|job| (job.recording, (job.answer, job._entries))).unzip();
+            let (count, began) = (recordings.len(), tokio::time::Instant::now());
             let outcomes = self.store.record(recordings).await;
+            self.network.metrics().recorded(count, began.elapsed());
             self.network.wake();
             for (outcome, (answer, _entries)) in outcomes.into_iter().zip(waiting) {
                 // A client that has gone away does not hear of its job.

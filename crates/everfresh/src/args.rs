@@ -119,6 +119,12 @@ pub(crate) struct ControlPlaneArgs {
     /// Where edges of other processes connect; beyond loopback it needs a certificate or --allow-plain-text
     #[arg(long, value_name = "ADDR")]
     pub(crate) feed_listen: Option<SocketAddr>,
+    /// Where the control plane tells of itself: metrics and health [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) control_admin_listen: Option<SocketAddr>,
+    /// Let that address be reached from other machines: it asks nobody who they are
+    #[arg(long)]
+    pub(crate) control_admin_allow_remote: bool,
     /// How long an edge may trust its cache without hearing from the control plane: the longest a purge waits for
     /// an edge that is cut off
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]

@@ -5,7 +5,7 @@ use crate::data::{self, Environment, FirstKey};
 use anyhow::{Context, bail};
 use control::api::{Api, ApiOptions, ApiParts, Readiness};
 use control::recorder::Recorder;
-use control::{LEASE_RANGE, Network, NetworkSettings, listen, tls};
+use control::{LEASE_RANGE, Network, NetworkSettings, admin_router, check_admin_address, listen, tls};
 use edge::Clocks;
 use feed::FeedToken;
 use serde_json::json;
@@ -34,6 +34,8 @@ pub(crate) struct ControlPlane {
     environment_key: Option<String>,
     /// `http://…` or `https://…`.
     pub(crate) endpoint: String,
+    /// Where it tells of itself.
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) feed: Option<SocketAddr>,
     api: JoinHandle<()>,
     recorder: JoinHandle<()>,
@@ -103,6 +105,10 @@ impl ControlPlane {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let endpoint = format!("{scheme}://{}", listener.local_addr()?);
         let api = tokio::spawn(listen::serve(listener, tls, api.router(), ended(down.clone())));
+        let admin = match args.control_admin_listen {
+            None => None,
+            Some(address) => Some(start_admin(address, args, &network, down.clone()).await?),
+        };
         let feed = match args.feed_listen {
             None => None,
             Some(address) => {
@@ -115,7 +121,17 @@ impl ControlPlane {
                 Some(address)
             }
         };
-        Ok(Self { store, network, environment_key, endpoint, feed, api, recorder: recorder_task, shutdown })
+        Ok(Self {
+            store,
+            network,
+            environment_key,
+            endpoint,
+            admin,
+            feed,
+            api,
+            recorder: recorder_task,
+            shutdown,
+        })
     }
 
     /// The key to use: of the environment, known, or new. The last step of a start, right before it is shown.
@@ -136,6 +152,25 @@ impl ControlPlane {
         self.network.ended(END_TIMEOUT).await;
         let _ = tokio::time::timeout(END_TIMEOUT, self.store.close()).await;
     }
+}
+
+/// Starts the admin server, and tells where it listens.
+async fn start_admin(
+    address: SocketAddr,
+    args: &ControlPlaneArgs,
+    network: &Network,
+    down: watch::Receiver<bool>,
+) -> anyhow::Result<SocketAddr> {
+    let allow_remote = args.control_admin_allow_remote;
+    check_admin_address(address, allow_remote)
+        .context("--control-admin-listen; --control-admin-allow-remote allows it")?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("the control plane's admin server can't listen at {address}"))?;
+    let address = listener.local_addr()?;
+    let router = admin_router(network.clone(), allow_remote);
+    tokio::spawn(listen::serve(listener, None, router, ended(down)));
+    Ok(address)
 }
 
 /// Runs a control plane alone, until it is told to end; or does what a subcommand asks for.
@@ -159,6 +194,7 @@ pub(crate) fn run(
             let line = json!({
                 "api": control.endpoint,
                 "feed": control.feed.map(|address| address.to_string()),
+                "control_admin": control.admin.map(|address| address.to_string()),
                 "secret_id": key.secret_id,
                 "secret_key": key.made,
             });
@@ -166,6 +202,9 @@ pub(crate) fn run(
         } else {
             writeln!(out, "everfresh control plane: ready")?;
             writeln!(out, "  API     {}", control.endpoint)?;
+            if let Some(admin) = control.admin {
+                writeln!(out, "  admin   http://{admin}  (control plane)")?;
+            }
             if let Some(feed) = control.feed {
                 let token = args.control.data.join("edge.token");
                 writeln!(out, "  feed    {feed}")?;

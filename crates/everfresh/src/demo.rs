@@ -107,6 +107,8 @@ impl Demo {
                 lease: Duration::from_secs(5),
                 rate_limit: 20,
                 quota_reset: 8 * 3600,
+                control_admin_listen: None,
+                control_admin_allow_remote: false,
                 tag_method: purge::Method::Invalidate,
                 refuse_private_origins: false,
                 json: false,

@@ -148,6 +148,7 @@ fn print_json(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
         "admin": admins,
         "api": served.control.endpoint,
         "feed": served.control.feed.map(|address| address.to_string()),
+        "control_admin": served.control.admin.map(|address| address.to_string()),
         "zone_id": served.site.as_ref().map(|site| site.zone_id.to_string()),
         "domain": served.site.as_ref().map(|site| site.domain.to_string()),
         "secret_id": served.key.secret_id,
@@ -169,6 +170,9 @@ fn print_text(out: &mut impl Write, served: &Served) -> std::io::Result<()> {
         }
     }
     writeln!(out, "  API     {}", control.endpoint)?;
+    if let Some(admin) = control.admin {
+        writeln!(out, "  admin   http://{admin}  (control plane)")?;
+    }
     if let Some(feed) = control.feed {
         writeln!(out, "  feed    {feed}")?;
     }

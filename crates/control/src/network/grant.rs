@@ -24,6 +24,7 @@ use super::Shared;
 use feed::{Grant, Ping, ToEdge};
 use purge::{Epoch, MemberId, PurgeSeq};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use store::{GrantBasis, MemberState};
 use tokio::sync::mpsc;
 use tracing::{error, warn};
@@ -58,6 +59,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut pending: mpsc::Receiver<Pending
         let may_grant = stopped != Some(basis.epoch);
         for pending in pings.drain(..).filter(|_| may_grant) {
             let message = answer(&basis, &pending);
+            shared.metrics.pings.fetch_add(1, Ordering::Relaxed);
+            let is_grant = matches!(message, ToEdge::Grant(_));
+            let counter = if is_grant { &shared.metrics.grants } else { &shared.metrics.not_members };
+            counter.fetch_add(1, Ordering::Relaxed);
             // A full queue means an edge that does not read: it may as well miss this lease.
             if pending.answer.try_send(message).is_err() {
                 warn!(member = %pending.member, "lease not delivered");

@@ -72,6 +72,11 @@ impl Default for Board {
 }
 
 impl Board {
+    /// How many prefetches are open.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.lock().tasks.len()
+    }
+
     /// Says that there may be tasks to load.
     pub(super) fn wake(&self) {
         bump(&self.woken);
