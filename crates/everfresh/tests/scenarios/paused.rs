@@ -62,19 +62,20 @@ const DELETE_ALL: &[&str] = &["all", "--method", "delete"];
 fn requests_that_came_while_the_edge_was_stopped_get_nothing_old() {
     let paused = Paused::start();
     for round in 0..3 {
-        paused.keep("/a", "old");
+        let path = format!("/{round}");
+        paused.keep(&path, "old");
         // Connections that were there before, one with a request behind it, beside new ones.
         let mut kept: Vec<_> = (0..4).map(|_| Stream::connect(paused.edge.address)).collect();
         for stream in &mut kept[..2] {
-            stream.get(HOST, "/a");
+            stream.get(HOST, &path);
             assert_eq!(stream.answer().text(), "old");
         }
         paused.edge.sleep();
         paused.purge_meanwhile(DELETE_ALL);
         for stream in &mut kept {
-            stream.get(HOST, "/a");
+            stream.get(HOST, &path);
         }
-        let new: Vec<_> = (0..8).map(|_| get_meanwhile(paused.edge.address, HOST, "/a")).collect();
+        let new: Vec<_> = (0..8).map(|_| get_meanwhile(paused.edge.address, HOST, &path)).collect();
         paused.edge.wake_up();
         let answers: Vec<_> = kept
             .into_iter()
@@ -131,6 +132,8 @@ fn nobody_who_came_later_joins_a_fetch_from_before_the_edge_was_stopped() {
         paused.edge.wake_up();
         if streams {
             first.send("old");
+            // The connection is free for the next request.
+            drop(first);
         } else {
             first.answer(OLD, "oldold");
         }
