@@ -299,6 +299,12 @@ impl Heard {
 }
 
 impl Shared {
+    /// What this process knows of each member's acknowledgements.
+    fn acknowledgements(&self) -> HashMap<MemberId, (Epoch, PurgeSeq)> {
+        let heard = self.heard.lock();
+        heard.iter().filter_map(|(member, heard)| Some((*member, heard.acknowledged?))).collect()
+    }
+
     fn wake(&self) {
         self.wake.send_modify(|count| *count = count.wrapping_add(1));
     }

@@ -412,6 +412,26 @@ async fn nobody_gets_a_lease_while_an_edge_is_ahead_of_the_log() {
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_beyond_the_log_completes_nothing() {
+    let lease = Duration::from_millis(500);
+    let world = World::start(lease).await;
+    let mut ahead = world.edge("ahead").await;
+    let epoch = ahead.ping(None).await.unwrap().epoch;
+    // The log was restored from a copy, and its next entry will be another one under the same number.
+    ahead.acknowledge(epoch, 9).await;
+    let heard = async {
+        while !world.network.edges().await.unwrap().iter().any(|edge| edge.applied == PurgeSeq::new(9)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, heard).await.unwrap();
+    let before = boot_clock();
+    let (job, _) = world.purge(1).await;
+    world.wait_for(&job, TaskStatus::Success).await;
+    assert!(boot_clock() - before >= lease, "it waits for leases to end, not for that acknowledgement");
+}
+
+#[tokio::test]
 async fn an_edge_that_lacks_entries_gets_them_again() {
     let world = World::start(LONG).await;
     let mut edge = world.edge("one").await;

@@ -4,8 +4,8 @@
 //! latest a lease and its drift after this process saw the commit: by then every lease from before it has run out. Of
 //! several instances each does so by itself; who comes second changes nothing.
 
-use super::{Heard, Shared, Told, acknowledged, instances, with_drift};
-use purge::{JobId, MemberAck, MemberId, TaskStatus};
+use super::{Heard, Shared, Told, instances, with_drift};
+use purge::{JobId, MemberAck, MemberId, PurgeSeq, TaskStatus};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,8 +27,9 @@ const ENTRIES_KEPT: Duration = Duration::from_secs(24 * 3600);
 struct Counted {
     /// When each pending job was first seen committed, on the boot clock.
     seen: HashMap<JobId, Duration>,
-    /// When each leaving member was first seen leaving.
-    leaving: HashMap<MemberId, Duration>,
+    /// When each leaving member was first seen leaving, of those that were marked at that time: one that came back in
+    /// between, and leaves again, had leases since.
+    leaving: HashMap<MemberId, (i64, Duration)>,
     forgot: Option<Duration>,
     /// The version of the length of leases that is longer to count with than to grant, and when it was first seen.
     longer: Option<(u64, Duration)>,
@@ -64,9 +65,18 @@ async fn turn(shared: &Shared, counted: &mut Counted) -> Result<Duration, StoreE
         // Perhaps by another instance.
         shared.completed.send_modify(|count| *count = count.wrapping_add(1));
     }
+    // Before the head: what edges have acknowledged by now lies beyond it only if the log has lost entries.
+    instances::hear(shared).await?;
+    let acks = shared.acknowledgements();
     // After the commits too: a member that could have been granted without these entries has its row by now.
     let basis = shared.store.basis().await?;
-    instances::hear(shared).await?;
+    let has_lost = basis.lost.is_some()
+        || acks.values().any(|(epoch, applied)| *epoch == basis.epoch && *applied > basis.head);
+    // Seqs of a log that lost entries are given anew: what was acknowledged may be others.
+    let acked = |member: MemberId| match acks.get(&member) {
+        Some((epoch, applied)) if *epoch == basis.epoch && !has_lost => *applied,
+        Some(_) | None => PurgeSeq::ZERO,
+    };
     // After the rows were seen: whoever is leaving there gets no lease from before this reading on.
     let rows_at = (shared.settings.boot_clock)();
     counted.see_leaving(&basis.members, rows_at);
@@ -81,12 +91,11 @@ async fn turn(shared: &Shared, counted: &mut Counted) -> Result<Duration, StoreE
     let mut done: HashMap<TaskStatus, Vec<JobId>> = HashMap::new();
     let mut deadlines = HashMap::new();
     {
-        let heard = shared.heard.lock();
         let acks: Vec<MemberAck> = basis
             .members
             .iter()
             .map(|member| MemberAck {
-                acked: acknowledged(&heard, member.id, basis.epoch),
+                acked: acked(member.id),
                 terms: member.terms,
                 lease_over: leases_over.contains(&member.id),
             })
@@ -114,17 +123,22 @@ async fn turn(shared: &Shared, counted: &mut Counted) -> Result<Duration, StoreE
 impl Counted {
     /// Notes who is leaving, at a time read after the rows.
     fn see_leaving(&mut self, members: &[Member], at: Duration) {
-        let leaving = |member: &&Member| member.state != MemberState::Active;
-        let ids: HashSet<MemberId> = members.iter().filter(leaving).map(|member| member.id).collect();
-        self.leaving.retain(|id, _| ids.contains(id));
-        for id in ids {
-            self.leaving.entry(id).or_insert(at);
+        let marked: HashMap<MemberId, i64> = members
+            .iter()
+            .filter_map(|member| match member.state {
+                MemberState::Active => None,
+                MemberState::Leaving { since_ms } => Some((member.id, since_ms)),
+            })
+            .collect();
+        self.leaving.retain(|id, (since_ms, _)| marked.get(id) == Some(since_ms));
+        for (id, since_ms) in marked {
+            self.leaving.entry(id).or_insert((since_ms, at));
         }
     }
 
     /// Whether the last lease of a member has run out for certain, by a clock that can be trusted.
     fn lease_is_over(&self, member: MemberId, now: Duration, lease_and_drift: Duration) -> bool {
-        self.leaving.get(&member).is_some_and(|since| now > *since + lease_and_drift)
+        self.leaving.get(&member).is_some_and(|(_, since)| now > *since + lease_and_drift)
     }
 }
 
