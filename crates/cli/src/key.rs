@@ -1,9 +1,8 @@
-//! `key` and `edges`: what the API of our own tells.
+//! `key`: who may sign requests.
 
 use clap::{Args, Subcommand};
 use teo::everfresh::{
-    CreateKeyRequest, DeleteKeyRequest, DescribeEdgesRequest, DescribeKeysRequest, Edge, Key, KeyStatus,
-    ModifyKeyStatusRequest,
+    CreateKeyRequest, DeleteKeyRequest, DescribeKeysRequest, Key, KeyStatus, ModifyKeyStatusRequest,
 };
 
 use crate::client::Client;
@@ -54,21 +53,7 @@ enum KeyCommand {
     },
 }
 
-/// Arguments of `edges`.
-#[derive(Debug, Args)]
-#[command(after_help = format!("Examples:\n  everfresh edges\n  everfresh edges --json\n\n{HELP_TAIL}"))]
-pub struct EdgesArgs {
-    #[command(flatten)]
-    common: Common,
-}
-
 impl KeyArgs {
-    pub(crate) fn common(&self) -> &Common {
-        &self.common
-    }
-}
-
-impl EdgesArgs {
     pub(crate) fn common(&self) -> &Common {
         &self.common
     }
@@ -127,28 +112,4 @@ fn switch(
 ) -> Result<Exit, Failure> {
     let done = client.call(&ModifyKeyStatusRequest { secret_id: secret_id.to_owned(), status })?;
     zone::report(json, done.fields(), &format!("{} key {secret_id}", status.as_str()), world)
-}
-
-pub(crate) fn run_edges(
-    args: &EdgesArgs,
-    client: &Client<'_>,
-    world: &mut World<'_>,
-) -> Result<Exit, Failure> {
-    let edges = client.call(&DescribeEdgesRequest {})?;
-    if args.common.json {
-        text::json(world.out, edges.fields())?;
-        return Ok(Exit::Done);
-    }
-    let row = |edge: &Edge| {
-        vec![
-            edge.edge_name.clone(),
-            edge.member_id.clone(),
-            edge.applied_seq.to_string(),
-            edge.state.as_str().to_owned(),
-            edge.join_time.clone(),
-        ]
-    };
-    let rows: Vec<_> = edges.answer.edges.iter().map(row).collect();
-    text::table(world.out, &["EDGE", "MEMBER", "APPLIED", "STATE", "JOINED"], &rows)?;
-    Ok(Exit::Done)
 }

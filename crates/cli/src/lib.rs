@@ -29,6 +29,7 @@ mod choice;
 mod client;
 mod connection;
 mod domain;
+mod edges;
 mod exit;
 mod input;
 mod key;
@@ -44,8 +45,9 @@ mod zone;
 
 pub use client::{Answered, Client};
 pub use domain::DomainArgs;
+pub use edges::EdgesArgs;
 pub use exit::{Exit, Failure};
-pub use key::{EdgesArgs, KeyArgs};
+pub use key::KeyArgs;
 pub use prefetch::PrefetchArgs;
 pub use purge::PurgeArgs;
 pub use rules::RulesArgs;
@@ -100,7 +102,7 @@ pub enum Command {
     Rules(RulesArgs),
     /// Make, list, enable, disable and delete API keys
     Key(KeyArgs),
-    /// List the edges that the control plane knows
+    /// List, drain and remove edges, and make the tokens that they join with
     Edges(EdgesArgs),
 }
 
@@ -170,7 +172,7 @@ pub fn run(command: Command, world: &mut World<'_>) -> Exit {
         Command::Settings(args) => with_client(args.common(), world, |c, w| settings::run(&args, c, w)),
         Command::Rules(args) => with_client(args.common(), world, |c, w| rules::run(&args, c, w)),
         Command::Key(args) => with_client(args.common(), world, |c, w| key::run(&args, c, w)),
-        Command::Edges(args) => with_client(args.common(), world, |c, w| key::run_edges(&args, c, w)),
+        Command::Edges(args) => with_client(args.common(), world, |c, w| edges::run(&args, c, w)),
     };
     ended(outcome, world)
 }

@@ -16,22 +16,32 @@ pub(crate) fn point(text: &str, now: SystemTime) -> Result<String, Failure> {
     if text.contains('-') {
         return Ok(text.to_owned());
     }
-    let wrong = || {
+    let secs = span_secs(text).ok_or_else(|| {
         Failure::Usage(format!(
             "\"{text}\" is no time: write a span such as 90s, 30m, 2h or 7d, or a time such as 2026-11-24T07:00:00Z"
         ))
-    };
-    let unit_at = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(wrong)?;
+    })?;
+    Ok(iso8601(unix_secs(now).saturating_sub(secs)))
+}
+
+/// A span of time in seconds: `90s`, `30m`, `2h` or `7d`.
+pub(crate) fn span(text: &str) -> Result<i64, String> {
+    span_secs(text)
+        .ok_or_else(|| format!("\"{text}\" is no span of time: write for example 90s, 30m, 2h or 7d"))
+}
+
+fn span_secs(text: &str) -> Option<i64> {
+    let unit_at = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at))?;
     let (number, unit) = text.split_at(unit_at);
     let unit_secs: i64 = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3600,
         "d" => 86_400,
-        _ => return Err(wrong()),
+        _ => return None,
     };
-    let number: u32 = number.parse().map_err(|_| wrong())?;
-    Ok(iso8601(unix_secs(now).saturating_sub(i64::from(number).saturating_mul(unit_secs))))
+    let number: u32 = number.parse().ok()?;
+    Some(i64::from(number).saturating_mul(unit_secs))
 }
 
 /// `2026-11-24T07:00:00Z`, for times from 1970 on.

@@ -502,7 +502,8 @@ fn lists_are_aligned_tables() {
     );
     assert_eq!(
         out(&["edges"]),
-        "EDGE    MEMBER  APPLIED  STATE    JOINED\nedge-1  m1      7        pending  2023-11-14T22:13:20Z\n"
+        "EDGE    MEMBER  APPLIED  LAG  STATE    ADDRESS  VERSION  JOINED\n\
+         edge-1  m1      7        -    pending  -        -        2023-11-14T22:13:20Z\n"
     );
 }
 

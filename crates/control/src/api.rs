@@ -6,6 +6,7 @@
 mod caching;
 mod directory;
 mod domains;
+mod edges;
 mod events;
 mod filter;
 mod keys;
@@ -298,6 +299,12 @@ impl Api {
             R::DeleteKey(request) => self.delete_key(request).await.map(fields),
             R::DescribeJobProgress(request) => self.describe_job_progress(request).await.map(fields),
             R::DescribeEdges(request) => self.describe_edges(request).await.map(fields),
+            R::DrainEdge(request) => self.drain_edge(request).await.map(fields),
+            R::ResumeEdge(request) => self.resume_edge(request).await.map(fields),
+            R::RemoveEdge(request) => self.remove_edge(request).await.map(fields),
+            R::CreateEdgeToken(request) => self.create_edge_token(request).await.map(fields),
+            R::DescribeEdgeTokens(request) => self.describe_edge_tokens(request).await.map(fields),
+            R::RevokeEdgeToken(request) => self.revoke_edge_token(request).await.map(fields),
             R::ModifyContentQuota(request) => self.modify_content_quota(request).await.map(fields),
         }
     }

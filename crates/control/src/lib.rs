@@ -13,4 +13,4 @@ pub mod recorder;
 pub mod tls;
 
 pub use admin::{AdminExposed, admin_router, check_admin_address};
-pub use network::{EdgeProgress, LEASE_RANGE, Network, NetworkSettings};
+pub use network::{EdgeGate, EdgeProgress, LEASE_RANGE, Network, NetworkSettings};

@@ -14,11 +14,14 @@
 //! an earlier process counted is counted anew.
 
 mod fold;
+mod gate;
 mod grant;
 mod instances;
 mod link;
 mod prefetch;
 mod publish;
+
+pub use gate::EdgeGate;
 
 use crate::metrics::{Metrics, Standing};
 use feed::ControlLink;
@@ -28,7 +31,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
-use store::{MemberState, Store, StoreError};
+use store::{MemberProcess, MemberState, Store, StoreError};
 use tokio::sync::{OnceCell, mpsc, watch};
 use tracing::error;
 
@@ -79,6 +82,8 @@ pub struct EdgeProgress {
     pub lease_over: bool,
     /// How long ago this control plane last heard of it; `None` if it never did.
     pub silent_for: Option<Duration>,
+    /// The process behind it.
+    pub process: MemberProcess,
     /// When it joined, milliseconds since the Unix epoch.
     pub joined_ms: i64,
 }
@@ -104,6 +109,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// How many links there are.
     links: watch::Sender<usize>,
+    /// The members that are leaving, for their links.
+    leaving: watch::Sender<HashSet<MemberId>>,
     /// How many loops and links run.
     running: watch::Sender<usize>,
 }
@@ -148,6 +155,7 @@ impl Network {
             lease_set: OnceCell::new(),
             metrics: Arc::default(),
             links: watch::Sender::new(0),
+            leaving: watch::Sender::default(),
             running: watch::Sender::new(0),
         });
         spawn(&shared, shutdown.clone(), publish::run(Arc::clone(&shared)));
@@ -254,6 +262,7 @@ impl Network {
                 terms: member.terms,
                 lease_over: told.leases_over.contains(&id),
                 silent_for: heard.get(&id).map(|heard| now.saturating_sub(heard.at)),
+                process: member.process,
                 joined_ms: member.joined_ms,
             }
         };

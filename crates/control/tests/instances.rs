@@ -58,7 +58,14 @@ impl Instance {
         let (link, control) = feed::pair();
         self.network.accept().send(control).await.unwrap();
         let terms = MemberTerms { has_parent, ..MemberTerms::default() };
-        let hello = Hello { member, edge_name: name.into(), epoch: None, applied: PurgeSeq::ZERO, terms };
+        let hello = Hello {
+            member,
+            edge_name: name.into(),
+            epoch: None,
+            applied: PurgeSeq::ZERO,
+            terms,
+            version: String::new(),
+        };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         Edge { link, member, nonce: 100 }
     }
@@ -207,7 +214,14 @@ async fn a_task_taken_by_one_is_done_when_the_edges_of_others_have_acknowledged(
         taker.network.accept().send(control).await.unwrap();
         let epoch = Some(taker.store.log_head().await.unwrap().epoch);
         let (member, edge_name) = (far.member, "far".to_owned());
-        let hello = Hello { member, edge_name, epoch, applied: head, terms: MemberTerms::default() };
+        let hello = Hello {
+            member,
+            edge_name,
+            epoch,
+            applied: head,
+            terms: MemberTerms::default(),
+            version: String::new(),
+        };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         link
     };

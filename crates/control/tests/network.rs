@@ -90,7 +90,7 @@ impl World {
             Some((epoch, applied)) => (Some(epoch), applied),
             None => (None, PurgeSeq::ZERO),
         };
-        let hello = Hello { member, edge_name: name.into(), epoch, applied, terms };
+        let hello = Hello { member, edge_name: name.into(), epoch, applied, terms, version: "0.1.0".into() };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         Edge { link, nonce: 100 }
     }

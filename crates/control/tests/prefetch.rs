@@ -57,6 +57,7 @@ impl World {
             epoch: None,
             applied: PurgeSeq::ZERO,
             terms: purge::MemberTerms { has_parent, ..purge::MemberTerms::default() },
+            version: "0.1.0".into(),
         };
         link.send(EdgeToControl::Hello(hello)).await.unwrap();
         Edge { link }

@@ -36,6 +36,8 @@ pub struct EdgeConfig {
     /// A Unix socket by which the edge that runs hands its listening sockets over to the next one, and at which this one
     /// then waits for its own heir. `None`: nobody takes over.
     pub hand_over: Option<PathBuf>,
+    /// Where the last configuration is kept, so that the edge serves with the control plane away, fenced. `None`: nowhere.
+    pub configuration_file: Option<PathBuf>,
     /// How many threads serve, each with a runtime of its own. 1 to 256.
     pub workers: usize,
     /// How many bytes the memory store holds at most.
@@ -194,6 +196,7 @@ impl EdgeConfig {
             tls: None,
             plain_http2: false,
             hand_over: None,
+            configuration_file: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: 256 << 20,
             disk: None,

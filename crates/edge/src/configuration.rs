@@ -39,6 +39,12 @@ impl Configuration {
         self.newest = None;
     }
 
+    /// Shows a configuration that an earlier process kept, until one comes. No lease may be taken before that: nothing
+    /// says that it goes with the log's position.
+    pub(crate) fn show_kept(state: &State, version: u64, zones: Vec<Zone>) {
+        state.zones.replace(Sites::new(version, zones));
+    }
+
     /// Which configuration came; 0 before any.
     pub(crate) fn version(&self) -> u64 {
         self.newest.as_ref().map_or(0, |(version, _)| *version)

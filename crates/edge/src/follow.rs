@@ -5,6 +5,7 @@
 //! Does not know HTTP or the store.
 
 use crate::configuration::Configuration;
+use crate::kept_configuration::{self, Keeper};
 use crate::listen::ended;
 use crate::prefetch::{Batch, Orders};
 use crate::state::State;
@@ -33,6 +34,9 @@ const FIRST_PING_INTERVAL: Duration = Duration::from_millis(500);
 /// edges that lost one control plane together do not come to the next one together.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How long a drained edge waits until it asks again whether it still is.
+const DRAINED_REST: Duration = Duration::from_secs(5);
+
 /// How long a link may take no message before it counts as broken. Both ends could otherwise wait for room at the other
 /// without end.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,6 +62,8 @@ enum Ended {
     Silent,
     /// The process must join anew under another id.
     NotMember,
+    /// There is to be no lease until an operator says otherwise.
+    Drained,
     Shutdown,
 }
 
@@ -80,7 +86,12 @@ struct Follower {
     waiting: Option<(Epoch, PurgeSeq, Duration)>,
     /// Which configuration there is, and what of it requests see.
     configuration: Configuration,
-    /// A grant that makes the edge jump, and that waits for the configuration it names; and when its ping was sent.
+    /// Keeps configurations for the next process.
+    keeper: Keeper,
+    /// Whether the configuration that is shown is an earlier process's.
+    shows_kept: bool,
+    /// A grant that makes the edge jump, and that waits for the configuration it names, or any grant that came before the
+    /// first configuration while an earlier process's is shown; and when its ping was sent.
     held: Option<(Grant, Duration)>,
     /// How many pings this link has seen before its first configuration.
     pings_without_configuration: usize,
@@ -112,6 +123,8 @@ pub(crate) async fn run<F: Feed>(
         was_granted: false,
         waiting: None,
         configuration: Configuration::default(),
+        keeper: Keeper::start(state.config.configuration_file.clone()),
+        shows_kept: false,
         held: None,
         pings_without_configuration: 0,
         early: BTreeMap::new(),
@@ -121,6 +134,11 @@ pub(crate) async fn run<F: Feed>(
         orders,
         state,
     };
+    let kept = follower.state.config.configuration_file.as_deref().and_then(kept_configuration::read);
+    if let Some((version, zones)) = kept {
+        Configuration::show_kept(&follower.state, version, zones);
+        follower.shows_kept = true;
+    }
     let mut wait = REOPEN.0;
     while !*shutdown.borrow() {
         // A control plane that takes no links must not keep the edge from its end.
@@ -151,6 +169,10 @@ pub(crate) async fn run<F: Feed>(
                         follower.expelled(&link).await;
                         follower.member = MemberId::from_random(follower.state.random()?);
                     }
+                    Ended::Drained => {
+                        wait = DRAINED_REST;
+                        info!("this edge is drained: it serves nothing from its cache");
+                    }
                     Ended::Broken => warn!("feed broke, opening it again"),
                     Ended::Silent => warn!("no lease from this control plane, opening another link"),
                 }
@@ -164,7 +186,7 @@ pub(crate) async fn run<F: Feed>(
             () = tokio::time::sleep(jittered(wait, u32::from_be_bytes(follower.state.random()?))) => {}
             () = ended(&mut shutdown) => {}
         }
-        wait = (wait * 2).min(REOPEN.1);
+        wait = (wait.min(REOPEN.1) * 2).min(REOPEN.1);
     }
     follower.state.lease.give_up();
     Ok(())
@@ -193,7 +215,8 @@ impl Follower {
         let (epoch, applied) = self.position();
         let edge_name = self.state.config.name.clone();
         let terms = self.state.config.terms();
-        let hello = Hello { member: self.member, edge_name, epoch, applied, terms };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = Hello { member: self.member, edge_name, epoch, applied, terms, version };
         if send(link, EdgeToControl::Hello(hello)).await.is_err() {
             return Ended::Broken;
         }
@@ -233,9 +256,7 @@ impl Follower {
     async fn expelled(&mut self, link: &EdgeLink) {
         self.state.fence.expelled();
         if !self.state.config.terms().may_lapse() {
-            self.waiting = None;
-            self.held = None;
-            self.state.lease.give_up();
+            self.give_up();
             // Lost, it leaves a row that an operator has to remove.
             let _ = tokio::time::timeout(LEAVE_TIMEOUT, link.send(EdgeToControl::Leave)).await;
         }
@@ -246,6 +267,13 @@ impl Follower {
             Some((epoch, applied)) => (Some(epoch), applied),
             None => (None, PurgeSeq::ZERO),
         }
+    }
+
+    /// Gives the lease up for good, and every grant that could still become one: nobody waits for this member any more.
+    fn give_up(&mut self) {
+        self.waiting = None;
+        self.held = None;
+        self.state.lease.give_up();
     }
 
     /// Whether this link is to be given up: nothing arrives on it, or much, but no lease.
@@ -305,6 +333,15 @@ impl Follower {
                     send(link, EdgeToControl::Prefetched { outcomes }).await?;
                 }
             }
+            ToEdge::GiveUp => {
+                self.give_up();
+                send(link, EdgeToControl::Leave).await?;
+                return Ok(Some(Ended::NotMember));
+            }
+            ToEdge::Drained => {
+                self.give_up();
+                return Ok(Some(Ended::Drained));
+            }
             ToEdge::NotMember { nonce } => {
                 if self.pings.iter().any(|(sent, _)| *sent == nonce) {
                     return Ok(Some(Ended::NotMember));
@@ -312,7 +349,9 @@ impl Follower {
             }
             ToEdge::Zones { version, zones } => {
                 debug!(version, zones = zones.len(), "configuration");
+                self.keeper.keep(version, &zones);
                 self.configuration.take(&self.state, version, zones);
+                self.shows_kept = false;
                 self.pings_without_configuration = 0;
                 if let Some((grant, sent_at)) = self.held.take() {
                     self.take_grant(link, grant, sent_at).await?;
@@ -411,6 +450,10 @@ impl Follower {
         grant: Grant,
         sent_at: Duration,
     ) -> Result<(), LinkBroken> {
+        if self.shows_kept {
+            self.held = Some((grant, sent_at));
+            return Ok(());
+        }
         let (epoch, applied) = self.position();
         if epoch != Some(grant.epoch) || applied.next() < grant.first_retained {
             if self.configuration.version() < grant.config_version {

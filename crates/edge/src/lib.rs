@@ -23,6 +23,7 @@ mod groups;
 mod head;
 mod intake;
 mod interim;
+mod kept_configuration;
 mod lease;
 mod listen;
 mod metrics;

@@ -363,6 +363,11 @@ impl EdgeHandle {
         !*self.shutdown.borrow() && *self.open.borrow() && is_ready(&self.state, 1)
     }
 
+    /// Whether the edge knows what to serve, be it from its last run.
+    pub fn is_configured(&self) -> bool {
+        self.state.zones.read().version() > 0
+    }
+
     /// Whether the edge may answer from its cache.
     pub fn holds_lease(&self) -> bool {
         self.state.lease.holds((self.state.clocks.boot)())

@@ -325,7 +325,8 @@ pub(crate) struct EdgeArgs {
     /// Speak TLS to control planes, and accept only certificates from the authorities in this PEM file
     #[arg(long, value_name = "FILE")]
     pub(crate) control_ca: Option<PathBuf>,
-    /// The file with the edge token: edge.token of the control plane's data directory. Or set EVERFRESH_EDGE_TOKEN
+    /// The file with a join token: edge.token of the control plane's data directory, or what `everfresh edges token
+    /// create` printed. Or set EVERFRESH_EDGE_TOKEN
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// An edge to ask instead of origins, http://HOST[:PORT] or https://HOST[:PORT]; may be repeated, best first. It must
@@ -335,6 +336,10 @@ pub(crate) struct EdgeArgs {
     /// Let the edge token go to parents on other machines over plain http
     #[arg(long)]
     pub(crate) allow_plain_text: bool,
+    /// Where this edge keeps the key that its join token became and its last configuration, in a directory of its own name
+    /// [default: beside what it keeps on disk; without that it joins with the token at each start]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
     /// What to call this edge [default: edge-1]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -7,7 +7,7 @@ use control::api::{Api, ApiOptions, ApiParts, Readiness};
 use control::recorder::Recorder;
 use control::{LEASE_RANGE, Network, NetworkSettings, admin_router, check_admin_address, listen, tls};
 use edge::Clocks;
-use feed::FeedToken;
+use feed::TokenHash;
 use serde_json::json;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -116,8 +116,10 @@ impl ControlPlane {
                     .await
                     .with_context(|| format!("the feed can't listen at {address}"))?;
                 let address = listener.local_addr()?;
-                let token = FeedToken::new(&data::edge_token(&args.data, environment)?);
-                tokio::spawn(feed::serve(listener, feed_tls, token, network.accept(), ended(down)));
+                let token = TokenHash::of(&data::edge_token(&args.data, environment)?);
+                let comment = "edge.token of a control plane's data directory";
+                store.add_join_token(token.bytes(), comment, None, unix_ms(wall_clock())).await?;
+                tokio::spawn(feed::serve(listener, feed_tls, network.gate(), network.accept(), ended(down)));
                 Some(address)
             }
         };

@@ -14,7 +14,7 @@ use crate::edge_process;
 use crate::serve::Served;
 use anyhow::{Context, bail, ensure};
 use edge::{Clocks, EdgeConfig, EdgeHandle};
-use feed::{ControlTrust, Http2};
+use feed::{ControlTrust, Credentials, Http2};
 use serde_json::Value;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -132,7 +132,12 @@ impl Demo {
             listen: free,
             ..edge_process::settings(&limits, &serve.trust, &serve.entrance, &serve.operating)?.config
         };
-        let follow = Http2::new(vec![feed.to_string().parse()?], ControlTrust::default(), 0, token)?;
+        let follow = Http2::new(
+            vec![feed.to_string().parse()?],
+            ControlTrust::default(),
+            0,
+            Credentials::in_memory("edge-2", token),
+        )?;
         let far_edge = edge::start(config, follow, Clocks::with_wall(wall_clock))?;
         while !far_edge.is_ready() {
             tokio::time::sleep(Duration::from_millis(5)).await;

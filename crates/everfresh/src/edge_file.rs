@@ -39,9 +39,14 @@ struct RawEdge {
     /// are accepted. Without it public authorities count, and TLS is spoken to `https://` addresses. Flag `--control-ca`.
     /// No default.
     control_ca: Option<Text>,
-    /// The file with the edge token: `edge.token` of the control plane's data directory. Not for `everfresh serve`.
+    /// The file with a join token: `edge.token` of the control plane's data directory, or what `everfresh edges token
+    /// create` printed. Once the edge keeps a key of its own it is needed for tiers only. Not for `everfresh serve`.
     /// Flag `--token-file`; the environment variable `EVERFRESH_EDGE_TOKEN` holds the token itself. No default.
     token_file: Option<Text>,
+    /// The directory where the edge keeps the key that its join token became and its last configuration, in a directory of
+    /// its own name. Not for `everfresh serve`. Flag `--data`. Default: what is kept on disk, `cache.disk`; without that the edge joins with
+    /// its token at each start.
+    data: Option<Text>,
     /// How many threads serve. 1 to 256. Flag `--workers`. Default: one for each core.
     workers: Option<Count<usize>>,
     /// A Unix socket for upgrades without a gap: an edge takes over from the one that waits there, then waits there for
@@ -303,6 +308,8 @@ pub(crate) struct EdgeFile {
     pub(crate) control_ca: Option<PathBuf>,
     /// Where the edge token is.
     pub(crate) token_file: Option<PathBuf>,
+    /// Where its key is kept.
+    pub(crate) data: Option<PathBuf>,
     /// Where content is kept beside memory, as far as the file says.
     pub(crate) disk: DiskArgs,
     /// The largest stored content, if it is set: its default depends on the memory, which a flag may still change.
@@ -338,6 +345,7 @@ impl EdgeFile {
             control: None,
             control_ca: None,
             token_file: None,
+            data: None,
             disk: DiskArgs::default(),
             object_max: None,
             tls_listen: None,
@@ -402,6 +410,7 @@ impl RawEdge {
         reading.take_optional("control", self.control, &mut file.control);
         reading.take_path("control_ca", self.control_ca, &mut file.control_ca);
         reading.take_path("token_file", self.token_file, &mut file.token_file);
+        reading.take_path("data", self.data, &mut file.data);
         self.tls.check(file, reading);
         reading.take("tiers.parents", self.tiers.parents, &mut file.parents);
         reading.take("tiers.allow_plain_text", self.tiers.allow_plain_text, &mut file.allow_plain_text);

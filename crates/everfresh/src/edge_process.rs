@@ -5,8 +5,8 @@ use crate::control_plane::Signals;
 use crate::data::{self, Environment};
 use crate::edge_file::{EdgeFile, certificate_files};
 use anyhow::{Context, bail};
-use edge::{AdminConfig, Clocks, EdgeConfig, LogLevel, OriginTrust, Parent, TierToken};
-use feed::{ControlAddress, ControlTrust, Http2};
+use edge::{AdminConfig, Clocks, EdgeConfig, EdgeHandle, LogLevel, OriginTrust, Parent, TierToken};
+use feed::{ControlAddress, ControlTrust, Credentials, Http2, KEY_FILE};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Where an edge listens unless it is told.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+/// How often the edge looks whether it is ready, until it has said so.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// After so many looks it says that it serves without a lease.
+const LOOKS_BEFORE_FENCED: u32 = 100;
 
 /// The settings of edges: the flags' where they say something, else the file's, else the defaults.
 pub(crate) fn settings(
@@ -119,6 +125,7 @@ pub(crate) fn settings_beside_control_plane(
         ("control", settings.control.is_some()),
         ("control_ca", settings.control_ca.is_some()),
         ("token_file", settings.token_file.is_some()),
+        ("data", settings.data.is_some()),
         ("hand_over", settings.config.hand_over.is_some()),
         ("tiers.parents", !settings.parents.is_empty()),
     ] {
@@ -162,11 +169,51 @@ fn parents_of(texts: &[String], allow_plain_text: bool) -> anyhow::Result<Vec<Pa
 }
 
 /// Opens links to the control planes that these say.
-fn feed_of(control: &str, control_ca: Option<PathBuf>, token: String) -> anyhow::Result<Http2> {
+fn feed_of(control: &str, control_ca: Option<PathBuf>, credentials: Credentials) -> anyhow::Result<Http2> {
     let addresses = ControlAddress::parse_list(control).context("--control")?;
     let trust = control_ca.map_or(ControlTrust::PublicAuthorities, ControlTrust::AuthoritiesOf);
     let first = usize::from(u16::from_be_bytes(data::random()?));
-    Ok(Http2::new(addresses, trust, first, token)?)
+    Ok(Http2::new(addresses, trust, first, credentials)?)
+}
+
+/// What the edge shows to be let in.
+fn credentials_of(name: &str, token: Option<String>, keeps: Option<&Path>) -> anyhow::Result<Credentials> {
+    let how = "give --token-file with the control plane's edge.token, or set EVERFRESH_EDGE_TOKEN to what \
+               \"everfresh edges token create\" printed";
+    match (token, keeps) {
+        (token, Some(directory)) if token.is_some() || directory.join(KEY_FILE).exists() => {
+            Ok(Credentials::kept(name, token, directory)?)
+        }
+        (Some(token), None) => Ok(Credentials::in_memory(name, token)),
+        (_, Some(directory)) => bail!("no join token, and no key in {}: {how}", directory.display()),
+        (None, None) => bail!("no join token: {how}"),
+    }
+}
+
+/// Says where the edge serves, once it does, and before that that it does so without a lease.
+async fn announce(name: &str, edge: &EdgeHandle) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    let ready = edge.readiness(1);
+    let mut looks = 0;
+    while !ready() {
+        looks += 1;
+        if looks == LOOKS_BEFORE_FENCED && edge.is_configured() {
+            let address = edge.address();
+            writeln!(
+                out,
+                "everfresh edge {name}: no lease yet, everything from origins, at http://{address}"
+            )?;
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    writeln!(out, "everfresh edge {name}: ready at http://{}", edge.address())?;
+    if let Some(admin) = edge.admin_address() {
+        writeln!(out, "everfresh edge {name}: admin server at http://{admin}")?;
+    }
+    match edge.tls_address() {
+        Some(address) => writeln!(out, "everfresh edge {name}: ready at https://{address}"),
+        None => Ok(()),
+    }
 }
 
 /// Runs one edge until it is told to end.
@@ -195,18 +242,16 @@ pub(crate) fn run(
     let control_ca = args.control_ca.or(settings.control_ca);
     let token_file = args.token_file.or(settings.token_file);
     let token = match (&token_file, environment("EVERFRESH_EDGE_TOKEN")) {
-        (Some(path), _) => data::read_edge_token(path)?,
-        (None, Some(token)) => data::check_edge_token(token.trim()).context("EVERFRESH_EDGE_TOKEN")?,
-        (None, None) => {
-            bail!(
-                "no edge token: give --token-file with the control plane's edge.token, or set EVERFRESH_EDGE_TOKEN"
-            )
-        }
+        (Some(path), _) => Some(data::read_edge_token(path)?),
+        (None, Some(token)) => Some(data::check_edge_token(token.trim()).context("EVERFRESH_EDGE_TOKEN")?),
+        (None, None) => None,
     };
     let parents = if args.parent.is_empty() { settings.parents } else { args.parent };
     config.tiers.parents = parents_of(&parents, args.allow_plain_text || settings.allow_plain_text)?;
-    config.tiers.token = Some(TierToken::new(&token)?);
-    let feed = feed_of(&control, control_ca, token)?;
+    config.tiers.token = token.as_deref().map(TierToken::new).transpose()?;
+    if config.tiers.token.is_none() && !config.tiers.parents.is_empty() {
+        bail!("a parent wants to see the edge token: give --token-file, or set EVERFRESH_EDGE_TOKEN");
+    }
     let disk = args.disk.or(settings.disk);
     if disk.disk.is_none() && disk.disk_size.is_some() {
         bail!(
@@ -214,30 +259,19 @@ pub(crate) fn run(
         );
     }
     config.disk = disk.of_edge(&config.name, Path::new(""));
+    let keeps = args.data.or(settings.data).map(|data| data.join(&config.name));
+    let keeps = keeps.or_else(|| config.disk.as_ref().map(|disk| disk.directory.clone()));
+    config.configuration_file = keeps.as_ref().map(|directory| directory.join("configuration"));
+    let feed = feed_of(&control, control_ca, credentials_of(&config.name, token, keeps.as_deref())?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::listen()?;
         let mut reload = signal(SignalKind::hangup())?;
         let name = config.name.clone();
         let edge = edge::start(config, feed, Clocks::with_wall(wall_clock))?;
-        let ready = edge.readiness(1);
-        let announce = async {
-            while !ready() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            let mut out = std::io::stdout();
-            writeln!(out, "everfresh edge {name}: ready at http://{}", edge.address())?;
-            if let Some(admin) = edge.admin_address() {
-                writeln!(out, "everfresh edge {name}: admin server at http://{admin}")?;
-            }
-            match edge.tls_address() {
-                Some(address) => writeln!(out, "everfresh edge {name}: ready at https://{address}"),
-                None => Ok(()),
-            }
-        };
         let wait = async {
             // A standard output that is gone is no reason to stop serving.
-            let _ = announce.await;
+            let _ = announce(&name, &edge).await;
             std::future::pending::<()>().await;
         };
         let reloading = async {

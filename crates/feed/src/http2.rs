@@ -1,25 +1,28 @@
 //! The feed over a network: one HTTP/2 stream that an edge opens to the control plane.
 //!
 //! The request's body carries [`EdgeToControl`] messages up, the response's body [`ToEdge`] messages down, both for
-//! as long as the link lives. A bearer token says that the caller is an edge of this network.
+//! as long as the link lives. Before it, on the same connection, the edge proves who it is ([`crate::identity`]).
 
 use crate::address::connector;
+use crate::identity::{JOIN_BYTES_MAX, proof, proven, random, welcome};
 use crate::wire::{Message, frame, unframe};
 use crate::{
-    ControlAddress, ControlLink, ControlTrust, ControlTrustError, EdgeLink, EdgeToControl, Feed, FeedError,
-    LINK_MESSAGES_MAX, ToEdge, WireError,
+    ControlAddress, ControlLink, ControlTrust, ControlTrustError, Credentials, EdgeKey, EdgeLink,
+    EdgeToControl, Feed, FeedError, Gate, IdentityError, LINK_MESSAGES_MAX, Peer, SECRET_BYTES, ToEdge,
+    WireError,
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use ring::hmac;
 use rustls::ServerConfig;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,6 +34,15 @@ use tracing::{debug, warn};
 
 /// Where the control plane takes links.
 pub const FEED_PATH: &str = "/feed";
+
+/// Where it says what an edge must prove its key over: once for each connection.
+const CHALLENGE_PATH: &str = "/feed/challenge";
+
+/// Where a join token becomes a key.
+const JOIN_PATH: &str = "/feed/join";
+
+/// The scheme of an edge's proof in `Authorization`.
+const PROOF: &str = "Everfresh ";
 
 /// How long an edge waits for one control plane until its link is open: then it goes on with the next.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,10 +86,13 @@ pub enum Http2Error {
     #[error("the connection to the control plane broke")]
     Broken(#[source] hyper::Error),
     /// The control plane answered, and not with a link.
-    #[error("the control plane refused the link with status {0} (401: the edge token is wrong)")]
+    #[error("the control plane refused the link with status {0}")]
     Refused(StatusCode),
-    /// The address or the token can't be put in a request.
-    #[error("the control plane's address or the edge token holds characters that HTTP does not allow")]
+    /// The edge has nothing to show that the control plane accepts.
+    #[error("the edge was not let in")]
+    Identity(#[source] IdentityError),
+    /// The address can't be put in a request.
+    #[error("the control plane's address holds characters that HTTP does not allow")]
     BadRequest(#[source] http::Error),
     /// The address has no host that a certificate could be for.
     #[error("no certificate can be for the host of {0}")]
@@ -101,22 +116,22 @@ pub struct Http2 {
     next: Arc<AtomicUsize>,
     trust: ControlTrust,
     tls: TlsConnector,
-    token: String,
+    credentials: Arc<Credentials>,
 }
 
 impl Http2 {
-    /// Links to any of `addresses`, of which there is at least one, presenting `token`. `first` says which of them is
+    /// Links to any of `addresses`, of which there is at least one. `first` says which of them is
     /// tried first, modulo their number: a random number spreads edges over control planes.
     pub fn new(
         addresses: Vec<ControlAddress>,
         trust: ControlTrust,
         first: usize,
-        token: String,
+        credentials: Credentials,
     ) -> Result<Self, ControlTrustError> {
         assert!(!addresses.is_empty(), "an edge follows a control plane somewhere");
         let tls = connector(&trust)?;
         let next = Arc::new(AtomicUsize::new(first % addresses.len()));
-        Ok(Self { addresses: addresses.into(), next, trust, tls, token })
+        Ok(Self { addresses: addresses.into(), next, trust, tls, credentials: Arc::new(credentials) })
     }
 
     async fn connect(&self, address: &ControlAddress) -> Result<EdgeLink, Http2Error> {
@@ -153,14 +168,24 @@ impl Http2 {
                 debug!(%error, "feed connection ended");
             }
         });
+        let challenge = self.ask(&mut sender, address, CHALLENGE_PATH, None).await?;
+        let key = match self.credentials.key().await {
+            Some(key) => key,
+            None => self.join(&mut sender, address, &challenge).await?,
+        };
         let (to_body, body) = Channel::new(BODY_FRAMES_MAX);
         let request = Request::post(address.url(FEED_PATH).map_err(Http2Error::BadRequest)?)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::AUTHORIZATION, format!("{PROOF}{}", proof(&key, &challenge)))
             .body(body)
             .map_err(Http2Error::BadRequest)?;
         let response = sender.send_request(request).await.map_err(Http2Error::Broken)?;
-        if response.status() != StatusCode::OK {
-            return Err(Http2Error::Refused(response.status()));
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED => {
+                self.credentials.refused().await;
+                return Err(Http2Error::Identity(IdentityError::Key));
+            }
+            other => return Err(Http2Error::Refused(other)),
         }
         let (outgoing, queued) = mpsc::channel(LINK_MESSAGES_MAX);
         let (arrived, incoming) = mpsc::channel(LINK_MESSAGES_MAX);
@@ -174,6 +199,58 @@ impl Http2 {
         });
         Ok(EdgeLink { outgoing, incoming, progress })
     }
+
+    /// Turns the join token into a key.
+    async fn join(
+        &self,
+        sender: &mut SendRequest<Channel<Bytes>>,
+        address: &ControlAddress,
+        challenge: &[u8],
+    ) -> Result<EdgeKey, Http2Error> {
+        let (joining, request) = self.credentials.join(challenge).map_err(Http2Error::Identity)?;
+        let answer =
+            self.ask(sender, address, JOIN_PATH, Some(request)).await.map_err(|error| match error {
+                Http2Error::Refused(StatusCode::UNAUTHORIZED) => Http2Error::Identity(IdentityError::Token),
+                other => other,
+            })?;
+        let key = joining.end(&answer).map_err(Http2Error::Identity)?;
+        self.credentials.keep(key.clone()).await.map_err(Http2Error::Identity)?;
+        Ok(key)
+    }
+
+    /// Asks one thing on the connection.
+    async fn ask(
+        &self,
+        sender: &mut SendRequest<Channel<Bytes>>,
+        address: &ControlAddress,
+        path: &str,
+        content: Option<Vec<u8>>,
+    ) -> Result<Bytes, Http2Error> {
+        let (mut to_body, body) = Channel::new(1);
+        let method = if content.is_some() { Method::POST } else { Method::GET };
+        let request = Request::builder()
+            .method(method)
+            .uri(address.url(path).map_err(Http2Error::BadRequest)?)
+            .body(body)
+            .map_err(Http2Error::BadRequest)?;
+        if let Some(content) = content {
+            // There is room for one frame.
+            let _ = to_body.send(Frame::data(content.into())).await;
+        }
+        drop(to_body);
+        let response = sender.send_request(request).await.map_err(Http2Error::Broken)?;
+        if response.status() != StatusCode::OK {
+            return Err(Http2Error::Refused(response.status()));
+        }
+        short(response.into_body()).await.ok_or(Http2Error::Identity(IdentityError::Malformed))
+    }
+}
+
+/// A body of at most [`JOIN_BYTES_MAX`].
+#[expect(clippy::disallowed_methods, reason = "it is bounded right here")]
+async fn short(body: Incoming) -> Option<Bytes> {
+    let collected = http_body_util::Limited::new(body, JOIN_BYTES_MAX).collect().await;
+    collected.ok().map(http_body_util::Collected::to_bytes)
 }
 
 impl Feed for Http2 {
@@ -209,38 +286,17 @@ impl Feed for Http2 {
 /// How many links the control plane holds at once.
 pub const LINKS_MAX: usize = 10_000;
 
-/// What edges present to be let in. Compared in constant time; has no `Debug`.
-pub struct FeedToken {
-    key: hmac::Key,
-    tag: hmac::Tag,
-}
-
-impl FeedToken {
-    /// Lets in whoever presents `token`.
-    pub fn new(token: &str) -> Self {
-        // Any key does: comparing two MACs says nothing about where two tokens differ.
-        let key = hmac::Key::new(hmac::HMAC_SHA256, b"everfresh feed");
-        let tag = hmac::sign(&key, token.as_bytes());
-        Self { key, tag }
-    }
-
-    fn fits(&self, presented: Option<&HeaderValue>) -> bool {
-        let token = presented.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        token.is_some_and(|token| hmac::verify(&self.key, token, self.tag.as_ref()).is_ok())
-    }
-}
-
-/// Takes links on `listener` and hands their ends to `accepted`, until `stop` completes. With `tls` nothing else is
+/// Takes links on `listener` from edges that `gate` knows, and hands their ends to `accepted`, until `stop` completes. With `tls` nothing else is
 /// spoken.
-pub async fn serve(
+pub async fn serve<G: Gate>(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
-    token: FeedToken,
+    gate: G,
     accepted: mpsc::Sender<ControlLink>,
     stop: impl Future<Output = ()>,
 ) {
     let tls = tls.map(TlsAcceptor::from);
-    let token = Arc::new(token);
+    let gate = Arc::new(gate);
     let places = Arc::new(Semaphore::new(LINKS_MAX));
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -253,14 +309,14 @@ pub async fn serve(
             accepted = accept => accepted,
         };
         match stream {
-            Ok((stream, _)) => {
-                let (tls, token, accepted) = (tls.clone(), Arc::clone(&token), accepted.clone());
+            Ok((stream, address)) => {
+                let (tls, gate, accepted) = (tls.clone(), Arc::clone(&gate), accepted.clone());
                 tokio::spawn(async move {
                     let _place = place;
                     let _ = stream.set_nodelay(true);
-                    let Some(tls) = tls else { return take(stream, token, accepted).await };
+                    let Some(tls) = tls else { return take(stream, address, gate, accepted).await };
                     match tokio::time::timeout(UNLINKED_TIMEOUT, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => take(stream, token, accepted).await,
+                        Ok(Ok(stream)) => take(stream, address, gate, accepted).await,
                         Ok(Err(error)) => warn!(%error, "no TLS with an edge"),
                         Err(_) => debug!("an edge's TLS handshake took too long"),
                     }
@@ -274,15 +330,18 @@ pub async fn serve(
     }
 }
 
-async fn take<S>(stream: S, token: Arc<FeedToken>, accepted: mpsc::Sender<ControlLink>)
+async fn take<S, G>(stream: S, address: SocketAddr, gate: Arc<G>, accepted: mpsc::Sender<ControlLink>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    G: Gate,
 {
-    let is_linked = Arc::new(AtomicBool::new(false));
-    let linked = Arc::clone(&is_linked);
+    let Ok(challenge) = random::<SECRET_BYTES>() else { return };
+    let entrance =
+        Arc::new(Entrance { gate, address, challenge, accepted, is_linked: AtomicBool::new(false) });
+    let served = Arc::clone(&entrance);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (token, accepted, linked) = (Arc::clone(&token), accepted.clone(), Arc::clone(&linked));
-        async move { Ok::<_, Infallible>(answer(request, &token, &accepted, &linked).await) }
+        let entrance = Arc::clone(&served);
+        async move { Ok::<_, Infallible>(entrance.answer(request).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -292,7 +351,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let unlinked = async {
         tokio::time::sleep(UNLINKED_TIMEOUT).await;
-        if is_linked.load(Ordering::Relaxed) {
+        if entrance.is_linked.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
     };
@@ -304,34 +363,79 @@ where
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    token: &FeedToken,
-    accepted: &mpsc::Sender<ControlLink>,
-    is_linked: &AtomicBool,
-) -> Response<Channel<Bytes>> {
-    let (to_body, body) = Channel::new(BODY_FRAMES_MAX);
+/// One connection of an edge, as its requests find it.
+struct Entrance<G> {
+    gate: Arc<G>,
+    address: SocketAddr,
+    challenge: [u8; SECRET_BYTES],
+    accepted: mpsc::Sender<ControlLink>,
+    is_linked: AtomicBool,
+}
+
+impl<G: Gate> Entrance<G> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Channel<Bytes>> {
+        let answered = match (request.method(), request.uri().path()) {
+            (&Method::GET, CHALLENGE_PATH) => Ok(told(Bytes::copy_from_slice(&self.challenge)).await),
+            (&Method::POST, JOIN_PATH) => self.join(request).await,
+            (&Method::POST, FEED_PATH) => self.link(request).await,
+            _ => return refusal(StatusCode::NOT_FOUND),
+        };
+        answered.unwrap_or_else(|error| {
+            warn!(error = &error as &dyn std::error::Error, address = %self.address, "edge not let in");
+            refusal(match error {
+                IdentityError::Token | IdentityError::Key => StatusCode::UNAUTHORIZED,
+                IdentityError::Malformed => StatusCode::BAD_REQUEST,
+                IdentityError::Full => StatusCode::FORBIDDEN,
+                IdentityError::Unavailable
+                | IdentityError::NoRandomness
+                | IdentityError::Nothing(_)
+                | IdentityError::File { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            })
+        })
+    }
+
+    async fn join(&self, request: Request<Incoming>) -> Result<Response<Channel<Bytes>>, IdentityError> {
+        let said = short(request.into_body()).await.ok_or(IdentityError::Malformed)?;
+        Ok(told(welcome(&*self.gate, &said, &self.challenge).await?.into()).await)
+    }
+
+    async fn link(&self, request: Request<Incoming>) -> Result<Response<Channel<Bytes>>, IdentityError> {
+        let shown = request.headers().get(header::AUTHORIZATION);
+        let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix(PROOF));
+        let key = proven(&*self.gate, shown.ok_or(IdentityError::Key)?, &self.challenge).await?;
+        let (to_body, body) = Channel::new(BODY_FRAMES_MAX);
+        let (outgoing, queued) = mpsc::channel(LINK_MESSAGES_MAX);
+        let (arrived, incoming) = mpsc::channel(LINK_MESSAGES_MAX);
+        let peer = Peer::Known {
+            key_id: key.key_id,
+            edge_name: key.edge_name,
+            address: Some(self.address.ip().to_canonical()),
+        };
+        if self.accepted.send(ControlLink { outgoing, incoming, peer }).await.is_err() {
+            return Err(IdentityError::Unavailable);
+        }
+        self.is_linked.store(true, Ordering::Relaxed);
+        tokio::spawn(write_messages::<ToEdge>(queued, to_body));
+        tokio::spawn(async move {
+            let progress = AtomicU64::new(0);
+            read_messages::<EdgeToControl, _>(request.into_body(), arrived, &progress).await;
+        });
+        Ok(Response::new(body))
+    }
+}
+
+/// An answer that is said at once.
+async fn told(content: Bytes) -> Response<Channel<Bytes>> {
+    let (mut to_body, body) = Channel::new(1);
+    // There is room for one frame.
+    let _ = to_body.send(Frame::data(content)).await;
+    Response::new(body)
+}
+
+fn refusal(status: StatusCode) -> Response<Channel<Bytes>> {
+    let (_, body) = Channel::new(1);
     let mut response = Response::new(body);
-    if request.uri().path() != FEED_PATH || request.method() != Method::POST {
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return response;
-    }
-    if !token.fits(request.headers().get(header::AUTHORIZATION)) {
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        return response;
-    }
-    let (outgoing, queued) = mpsc::channel(LINK_MESSAGES_MAX);
-    let (arrived, incoming) = mpsc::channel(LINK_MESSAGES_MAX);
-    if accepted.send(ControlLink { outgoing, incoming }).await.is_err() {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        return response;
-    }
-    is_linked.store(true, Ordering::Relaxed);
-    tokio::spawn(write_messages::<ToEdge>(queued, to_body));
-    tokio::spawn(async move {
-        let progress = AtomicU64::new(0);
-        read_messages::<EdgeToControl, _>(request.into_body(), arrived, &progress).await;
-    });
+    *response.status_mut() = status;
     response
 }
 

@@ -11,6 +11,7 @@ mod address;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http2;
+mod identity;
 mod in_process;
 mod message;
 mod wire;
@@ -18,11 +19,16 @@ mod wire;
 pub use address::{
     CONTROL_ADDRESSES_MAX, ControlAddress, ControlAddressError, ControlTrust, ControlTrustError,
 };
-pub use http2::{FEED_PATH, FeedToken, Http2, Http2Error, LINKS_MAX, serve};
+pub use http2::{FEED_PATH, Http2, Http2Error, LINKS_MAX, serve};
+pub use identity::{
+    Credentials, EDGE_NAME_BYTES_MAX, EdgeKey, EdgeSecret, Gate, IdentityError, KEY_FILE, NewEdgeKey,
+    SECRET_BYTES, TokenHash,
+};
 pub use in_process::InProcess;
 pub use message::{EdgeToControl, Grant, Hello, Ping, Prefetch, Prefetched, ToEdge};
-pub use wire::{FRAME_BYTES_MAX, WireError};
+pub use wire::{FRAME_BYTES_MAX, WireError, configuration_of_bytes, configuration_to_bytes};
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -67,6 +73,23 @@ pub struct EdgeLink {
 pub struct ControlLink {
     outgoing: mpsc::Sender<ToEdge>,
     incoming: mpsc::Receiver<EdgeToControl>,
+    peer: Peer,
+}
+
+/// Who is at the other end of a control plane's link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// An edge of this process.
+    SameProcess,
+    /// An edge that has shown its key.
+    Known {
+        /// Which key.
+        key_id: String,
+        /// The edge it was made for.
+        edge_name: String,
+        /// From where the link was opened, if that can be told.
+        address: Option<IpAddr>,
+    },
 }
 
 /// The other end of the link is gone.
@@ -100,6 +123,11 @@ impl ControlLink {
         self.outgoing.send(message).await.map_err(|_| LinkBroken)
     }
 
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// A sender that outlives a borrow of the link.
     pub fn sender(&self) -> mpsc::Sender<ToEdge> {
         self.outgoing.clone()
@@ -117,6 +145,6 @@ pub fn pair() -> (EdgeLink, ControlLink) {
     let (to_edge, from_control) = mpsc::channel(LINK_MESSAGES_MAX);
     (
         EdgeLink { outgoing: to_control, incoming: from_control, progress: Arc::default() },
-        ControlLink { outgoing: to_edge, incoming: from_edge },
+        ControlLink { outgoing: to_edge, incoming: from_edge, peer: Peer::SameProcess },
     )
 }

@@ -17,6 +17,8 @@ pub struct Hello {
     pub applied: PurgeSeq,
     /// What it does without a lease, whether its clock is trusted and whom it asks: for the whole life of the process.
     pub terms: MemberTerms,
+    /// The version of its program, for people.
+    pub version: String,
 }
 
 /// An edge asks for a lease.
@@ -106,6 +108,11 @@ pub enum ToEdge {
     },
     /// See [`Grant`].
     Grant(Grant),
+    /// The process is to give up its lease for good and to say so: somebody wants it to leave. It may join anew under
+    /// another id.
+    GiveUp,
+    /// The edge is drained: it gets no lease until an operator resumes it.
+    Drained,
     /// The process is no member any more: it must join anew under a new id.
     NotMember {
         /// The ping it answers.

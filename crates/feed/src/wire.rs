@@ -44,6 +44,7 @@ enum WireEdgeToControl {
         has_parent: bool,
         fence_policy: String,
         acks_only: bool,
+        version: String,
     },
     Ping {
         nonce: u64,
@@ -69,6 +70,8 @@ enum WireToEdge {
     Entries { epoch: u64, entries: Vec<WireEntry> },
     Grant { nonce: u64, epoch: u64, head: u64, first_retained: u64, config_version: u64, lease_ms: u64 },
     NotMember { nonce: u64 },
+    GiveUp,
+    Drained,
     Prefetch { epoch: u64, head: u64, headers: Vec<(String, String)>, urls: Vec<WirePrefetch> },
     Zones { version: u64, zones: Vec<WireZone> },
 }
@@ -207,6 +210,7 @@ impl Message for EdgeToControl {
                 has_parent: hello.terms.has_parent,
                 fence_policy: hello.terms.policy.as_str().to_owned(),
                 acks_only: hello.terms.acks_only,
+                version: hello.version.clone(),
             },
             Self::Ping(ping) => WireEdgeToControl::Ping {
                 nonce: ping.nonce,
@@ -238,6 +242,7 @@ impl Message for EdgeToControl {
                 has_parent,
                 fence_policy,
                 acks_only,
+                version,
             } => {
                 let policy = FencePolicy::parse(&fence_policy)
                     .ok_or_else(|| bad("fence policy")(&"it is fetch, revalidate, refuse or serve"))?;
@@ -247,6 +252,7 @@ impl Message for EdgeToControl {
                     epoch: epoch.map(Epoch::new),
                     applied: PurgeSeq::new(applied),
                     terms: MemberTerms { policy, acks_only, has_parent },
+                    version,
                 })
             }
             WireEdgeToControl::Ping { nonce, epoch, applied } => {
@@ -283,6 +289,8 @@ impl Message for ToEdge {
                 lease_ms: u64::try_from(grant.lease.as_millis()).unwrap_or(u64::MAX),
             },
             Self::NotMember { nonce } => WireToEdge::NotMember { nonce: *nonce },
+            Self::GiveUp => WireToEdge::GiveUp,
+            Self::Drained => WireToEdge::Drained,
             Self::Prefetch { epoch, head, headers, urls } => WireToEdge::Prefetch {
                 epoch: epoch.number(),
                 head: head.number(),
@@ -314,6 +322,8 @@ impl Message for ToEdge {
                 })
             }
             WireToEdge::NotMember { nonce } => Self::NotMember { nonce },
+            WireToEdge::GiveUp => Self::GiveUp,
+            WireToEdge::Drained => Self::Drained,
             WireToEdge::Prefetch { epoch, head, headers, urls } => Self::Prefetch {
                 epoch: Epoch::new(epoch),
                 head: PurgeSeq::new(head),
@@ -324,6 +334,20 @@ impl Message for ToEdge {
                 Self::Zones { version, zones: zones.into_iter().map(zone_of_wire).collect::<Result<_, _>>()? }
             }
         })
+    }
+}
+
+/// A configuration as bytes, for an edge to keep.
+pub fn configuration_to_bytes(version: u64, zones: &[Zone]) -> Result<Vec<u8>, WireError> {
+    let zones = zones.iter().map(zone_to_wire).collect::<Result<_, _>>()?;
+    serde_json::to_vec(&WireToEdge::Zones { version, zones }).map_err(WireError::Malformed)
+}
+
+/// What [`configuration_to_bytes`] wrote.
+pub fn configuration_of_bytes(bytes: &[u8]) -> Result<(u64, Vec<Zone>), WireError> {
+    match ToEdge::of_json(bytes)? {
+        ToEdge::Zones { version, zones } => Ok((version, zones)),
+        _ => Err(WireError::BadValue { what: "configuration", why: "it is another message".into() }),
     }
 }
 
@@ -529,7 +553,10 @@ mod tests {
             epoch: None,
             applied: PurgeSeq::ZERO,
             terms: MemberTerms { policy: FencePolicy::Revalidate, acks_only: true, has_parent: true },
+            version: "0.1.0".into(),
         }));
+        round_trip(ToEdge::GiveUp);
+        round_trip(ToEdge::Drained);
         round_trip(EdgeToControl::Ping(Ping {
             nonce: 3,
             epoch: Some(Epoch::new(4)),

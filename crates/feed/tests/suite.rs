@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use feed::{
-    ControlAddress, ControlLink, ControlTrust, EdgeToControl, Feed, FeedError, FeedToken, Grant, Hello,
-    Http2, Http2Error, InProcess, LINK_MESSAGES_MAX, Ping, ToEdge,
+    ControlAddress, ControlLink, ControlTrust, Credentials, EdgeKey, EdgeToControl, Feed, FeedError, Gate,
+    Grant, Hello, Http2, Http2Error, IdentityError, InProcess, LINK_MESSAGES_MAX, NewEdgeKey, Peer, Ping,
+    ToEdge, TokenHash,
 };
+use parking_lot::Mutex;
 use purge::{Entry, Epoch, LogEntry, MemberId, Method, PurgeSeq, Scope};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,20 +19,42 @@ use zone::ZoneId;
 
 const TOKEN: &str = "the edges' token";
 
+/// The edges that the control planes of a test know.
+#[derive(Clone, Default)]
+struct Known {
+    keys: Arc<Mutex<Vec<EdgeKey>>>,
+}
+
+impl Gate for Known {
+    async fn tokens(&self) -> Result<Vec<(String, TokenHash)>, IdentityError> {
+        Ok(vec![("t".into(), TokenHash::of(TOKEN))])
+    }
+
+    async fn keep(&self, key: NewEdgeKey) -> Result<(), IdentityError> {
+        let NewEdgeKey { key_id, edge_name, secret, .. } = key;
+        self.keys.lock().push(EdgeKey { key_id, edge_name, secret });
+        Ok(())
+    }
+
+    async fn key(&self, key_id: &str) -> Result<Option<EdgeKey>, IdentityError> {
+        Ok(self.keys.lock().iter().find(|key| key.key_id == key_id).cloned())
+    }
+}
+
 async fn in_process() -> (InProcess, mpsc::Receiver<ControlLink>) {
     let (accept, links) = mpsc::channel(4);
     (InProcess::new(accept), links)
 }
 
 async fn http2(token: &str) -> (Http2, mpsc::Receiver<ControlLink>) {
-    let (address, links) = control_plane().await;
+    let (address, links) = control_plane(Known::default()).await;
     (to(&address, token), links)
 }
 
 /// A feed from `addresses`, which are separated by commas.
 fn to(addresses: &str, token: &str) -> Http2 {
     let addresses = ControlAddress::parse_list(addresses).unwrap();
-    Http2::new(addresses, ControlTrust::default(), 0, token.into()).unwrap()
+    Http2::new(addresses, ControlTrust::default(), 0, Credentials::in_memory("e", token.into())).unwrap()
 }
 
 fn hello() -> EdgeToControl {
@@ -41,6 +65,7 @@ fn hello() -> EdgeToControl {
         epoch: None,
         applied: PurgeSeq::ZERO,
         terms: purge::MemberTerms::default(),
+        version: "0.1.0".into(),
     })
 }
 
@@ -157,7 +182,42 @@ async fn http2_a_full_link_makes_the_sender_wait() {
 async fn a_wrong_token_is_refused() {
     let (feed, _links) = http2("another token").await;
     let error = feed.open().await.unwrap_err();
-    assert!(matches!(&error, FeedError::Http2(Http2Error::Refused(status)) if *status == 401), "{error:?}");
+    assert!(matches!(&error, FeedError::Http2(Http2Error::Identity(IdentityError::Token))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_token_becomes_a_key_that_lets_in_until_the_edge_is_removed() {
+    let known = Known::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: ControlAddress = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let (accept, mut links) = mpsc::channel(4);
+    tokio::spawn(feed::serve(listener, None, known.clone(), accept, std::future::pending()));
+    let directory = tempfile::tempdir().unwrap();
+    let feed = |token: Option<&str>| {
+        let credentials = Credentials::kept("e", token.map(Into::into), directory.path()).unwrap();
+        Http2::new(vec![address.clone()], ControlTrust::default(), 0, credentials).unwrap()
+    };
+    let first = feed(Some(TOKEN)).open().await.unwrap();
+    let Peer::Known { key_id, edge_name, address: Some(from) } = links.recv().await.unwrap().peer().clone()
+    else {
+        panic!("the edge is known");
+    };
+    assert!(edge_name == "e" && from.is_loopback());
+    drop(first);
+    // Another process of the edge, without the token.
+    let again = feed(None);
+    for _ in 0..2 {
+        let _link = again.open().await.unwrap();
+        assert!(
+            matches!(links.recv().await.unwrap().peer(), Peer::Known { key_id: same, .. } if *same == key_id)
+        );
+    }
+    known.keys.lock().clear();
+    for feed in [again, feed(Some(TOKEN))] {
+        let error = feed.open().await.unwrap_err();
+        assert!(matches!(&error, FeedError::Http2(Http2Error::Identity(IdentityError::Key))), "{error:?}");
+    }
+    assert!(known.keys.lock().is_empty(), "a removed edge does not join anew by itself");
 }
 
 /// An address at which nothing listens.
@@ -173,18 +233,19 @@ async fn a_control_plane_that_is_not_there_is_named() {
 }
 
 /// Where a control plane is, and the links it takes.
-async fn control_plane() -> (String, mpsc::Receiver<ControlLink>) {
+async fn control_plane(known: Known) -> (String, mpsc::Receiver<ControlLink>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (accept, links) = mpsc::channel(4);
-    tokio::spawn(feed::serve(listener, None, FeedToken::new(TOKEN), accept, std::future::pending()));
+    tokio::spawn(feed::serve(listener, None, known, accept, std::future::pending()));
     (address, links)
 }
 
 #[tokio::test]
 async fn an_edge_goes_on_with_the_next_control_plane() {
-    let (first, mut first_links) = control_plane().await;
-    let (second, mut second_links) = control_plane().await;
+    let known = Known::default();
+    let (first, mut first_links) = control_plane(known.clone()).await;
+    let (second, mut second_links) = control_plane(known).await;
     // It takes connections and says nothing, as a machine that hangs.
     let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = hangs.local_addr().unwrap();
@@ -200,7 +261,7 @@ async fn an_edge_goes_on_with_the_next_control_plane() {
 
 #[tokio::test]
 async fn a_connection_without_a_link_is_closed() {
-    let (address, _links) = control_plane().await;
+    let (address, _links) = control_plane(Known::default()).await;
     let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
     let mut said = Vec::new();
     let ended = tokio::io::AsyncReadExt::read_to_end(&mut connection, &mut said);
@@ -249,9 +310,10 @@ async fn with_tls_only_the_authority_that_was_named_is_believed() {
     let port = listener.local_addr().unwrap().port();
     let (accept, mut links) = mpsc::channel(4);
     let tls = Some(server_config(&certificate, &key));
-    tokio::spawn(feed::serve(listener, tls, FeedToken::new(TOKEN), accept, std::future::pending()));
+    tokio::spawn(feed::serve(listener, tls, Known::default(), accept, std::future::pending()));
     let to = |address: String, trust: ControlTrust| {
-        Http2::new(vec![address.parse().unwrap()], trust, 0, TOKEN.into()).unwrap()
+        Http2::new(vec![address.parse().unwrap()], trust, 0, Credentials::in_memory("e", TOKEN.into()))
+            .unwrap()
     };
     let own = ControlTrust::AuthoritiesOf(file("own.pem", &authority));
     let other = ControlTrust::AuthoritiesOf(file("other.pem", &other_authority));
@@ -276,7 +338,7 @@ async fn with_tls_only_the_authority_that_was_named_is_believed() {
             vec!["a:1".parse().unwrap()],
             ControlTrust::AuthoritiesOf(unusable.clone()),
             0,
-            TOKEN.into(),
+            Credentials::in_memory("e", TOKEN.into()),
         );
         assert!(refused.is_err(), "{}", unusable.display());
     }

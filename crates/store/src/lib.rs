@@ -7,6 +7,7 @@
 mod caching;
 mod database;
 mod domains;
+mod edges;
 mod error;
 mod heard;
 mod jobs;
@@ -24,6 +25,9 @@ mod zones;
 
 pub use caching::CACHE_CONFIGS_BYTES_MAX;
 pub use domains::{DOMAINS_PER_ZONE_MAX, DomainChange, DomainRecord, Ipv6Status, OriginRecord};
+pub use edges::{
+    EDGE_KEYS_MAX, EDGE_SECRET_BYTES, EdgeError, JOIN_TOKENS_MAX, JoinTokenInfo, KnownEdge, StoredEdgeKey,
+};
 pub use error::{ConfigError, StoreError};
 pub use heard::{Changes, Told};
 pub use jobs::{FORGET_JOBS_MAX, Job, PendingJob, TargetFilter, TaskPage, TaskQuery, TaskRow};
@@ -31,7 +35,7 @@ pub use keys::{KEYS_MAX, KeyError, KeyInfo, SecretKey, StoredKey};
 pub use lease::LeaseTime;
 pub use log::{GrantBasis, LogHead, LogRange, TRIM_ENTRIES_MAX};
 pub use master_key::{MASTER_KEY_BYTES, MasterKey, MasterKeyError};
-pub use members::{Joined, MEMBERS_MAX, Member, MemberState};
+pub use members::{Joined, MEMBERS_MAX, Member, MemberProcess, MemberState};
 pub use open::{OpenError, Place, PostgresPlace, Store, StoreOptions};
 pub use prefetch::{
     FORGET_PREFETCHES_MAX, PendingPrefetch, PrefetchJob, PrefetchOutcome, PrefetchPage, PrefetchQuery,

@@ -1,11 +1,23 @@
 //! Members: the edge processes that hold or may hold a lease.
 
 use crate::database::{Row, Session, commit};
+use crate::edges::may_join;
 use crate::{Store, StoreError};
 use purge::{FencePolicy, MemberId, MemberTerms};
 
 /// How many members there may be.
 pub const MEMBERS_MAX: usize = 10_000;
+
+/// What is known of the process behind a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberProcess {
+    /// The key it has shown; `None` for one within a control plane's process.
+    pub key_id: Option<String>,
+    /// What it says of its version.
+    pub version: String,
+    /// Where it linked from; empty if that can't be told.
+    pub address: String,
+}
 
 /// Whether a member is granted leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +40,8 @@ pub struct Member {
     pub edge_name: String,
     /// What it declared.
     pub terms: MemberTerms,
+    /// The process behind it.
+    pub process: MemberProcess,
     /// When it joined, milliseconds since the Unix epoch.
     pub joined_ms: i64,
     /// Whether it is granted leases.
@@ -45,6 +59,10 @@ pub enum Joined {
     StillLeaving,
     /// It is an active member under other terms: whoever changes them is another member.
     OtherTerms,
+    /// Its edge is drained: it may join once the edge is resumed.
+    Drained,
+    /// Its key is gone: the edge was removed.
+    Removed,
     /// There are [`MEMBERS_MAX`] members.
     Full,
 }
@@ -56,13 +74,17 @@ impl Store {
         id: MemberId,
         edge_name: &str,
         terms: MemberTerms,
+        process: &MemberProcess,
         now_ms: i64,
     ) -> Result<Joined, StoreError> {
         let mut tx = self.write().await?;
+        if let Some(refused) = may_join(&mut tx, edge_name, process.key_id.as_deref()).await? {
+            return Ok(refused);
+        }
         let there = tx
             .query(
                 "SELECT member_id, edge_name, fence_policy, acks_only, has_parent, joined_ms, \
-                 state, leaving_since_ms FROM members WHERE member_id = $1",
+                 state, leaving_since_ms, key_id, edge_version, address FROM members WHERE member_id = $1",
             )
             .bind(id.to_string())
             .optional()
@@ -84,9 +106,10 @@ impl Store {
             None => Joined::New,
         };
         tx.query(
-            "INSERT INTO members (member_id, edge_name, fence_policy, acks_only, has_parent, joined_ms, state) \
-             VALUES ($1, $2, $3, $4, $5, $6, 'active') ON CONFLICT (member_id) DO UPDATE SET \
-             edge_name = excluded.edge_name",
+            "INSERT INTO members (member_id, edge_name, fence_policy, acks_only, has_parent, joined_ms, key_id, \
+             edge_version, address, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active') \
+             ON CONFLICT (member_id) DO UPDATE SET edge_name = excluded.edge_name, key_id = excluded.key_id, \
+             edge_version = excluded.edge_version, address = excluded.address",
         )
         .bind(id.to_string())
         .bind(edge_name)
@@ -94,6 +117,9 @@ impl Store {
         .bind(terms.acks_only)
         .bind(terms.has_parent)
         .bind(now_ms)
+        .bind(process.key_id.as_deref())
+        .bind(process.version.as_str())
+        .bind(process.address.as_str())
         .execute()
         .await?;
         commit(tx).await?;
@@ -138,7 +164,7 @@ pub(crate) async fn read_all(db: &mut Session) -> Result<Vec<Member>, StoreError
     let rows = db
         .query(
             "SELECT member_id, edge_name, fence_policy, acks_only, has_parent, joined_ms, \
-             state, leaving_since_ms FROM members ORDER BY joined_ms, member_id",
+             state, leaving_since_ms, key_id, edge_version, address FROM members ORDER BY joined_ms, member_id",
         )
         .all()
         .await?;
@@ -157,6 +183,11 @@ fn member_of_row(row: &Row) -> Result<Member, StoreError> {
             policy: FencePolicy::parse(policy).ok_or_else(|| StoreError::corrupt("fence policy", policy))?,
             acks_only: row.get("acks_only")?,
             has_parent: row.get("has_parent")?,
+        },
+        process: MemberProcess {
+            key_id: row.get("key_id")?,
+            version: row.get("edge_version")?,
+            address: row.get("address")?,
         },
         joined_ms: row.get("joined_ms")?,
         state: match (state, since_ms) {

@@ -23,11 +23,13 @@ const SQLITE_MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "prefetch", include_str!("../migrations/sqlite/0003_prefetch.sql")),
     (4, "several instances", include_str!("../migrations/sqlite/0004_several_instances.sql")),
     (5, "lease", include_str!("../migrations/sqlite/0005_lease.sql")),
+    (6, "edges", include_str!("../migrations/sqlite/0006_edges.sql")),
 ];
 
 const POSTGRES_MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../migrations/postgres/0001_start.sql")),
     (2, "lease", include_str!("../migrations/postgres/0002_lease.sql")),
+    (3, "edges", include_str!("../migrations/postgres/0003_edges.sql")),
 ];
 
 /// Where a store keeps everything.

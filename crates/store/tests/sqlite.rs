@@ -117,5 +117,5 @@ async fn opening_says_what_is_wrong() {
         .await
         .unwrap();
     pool.close().await;
-    assert!(matches!(open(&newer).await, Err(OpenError::NewerSchema { found: 99, known: 4, .. })));
+    assert!(matches!(open(&newer).await, Err(OpenError::NewerSchema { found: 99, known: 6, .. })));
 }

@@ -6,6 +6,8 @@ use crate::wire::SecretText;
 
 /// The longest wait of one `DescribeJobProgress`, in milliseconds.
 pub const WAIT_MILLISECONDS_MAX: i64 = 60_000;
+/// The longest life of a join token, in seconds: ten years.
+pub const TOKEN_SECONDS_MAX: i64 = 10 * 366 * 86_400;
 /// The longest comment on a key, in bytes.
 pub const COMMENT_BYTES_MAX: usize = 256;
 
@@ -28,6 +30,22 @@ choice! {
         Pending = "pending",
         /// It gave up its lease, or was silent for too long; it joins anew when it is back.
         Leaving = "leaving",
+        /// It gets no lease until it is resumed.
+        Drained = "drained",
+        /// It has a key, and no process of it is there.
+        Absent = "absent",
+    }
+}
+
+choice! {
+    /// Whether a join token lets edges in.
+    pub enum EdgeTokenStatus {
+        /// It does.
+        Active = "active",
+        /// Its time is over.
+        Expired = "expired",
+        /// It was revoked.
+        Revoked = "revoked",
     }
 }
 
@@ -120,18 +138,40 @@ shape! {
 }
 
 shape! {
-    /// An edge process that the control plane knows.
+    /// An edge process that the control plane knows, or an edge that has a key and no process.
     pub struct Edge {
         /// The edge's name, as its operator gave it.
         edge_name "EdgeName": String, required;
         /// The process: a random id per start.
-        member_id "MemberId": String, required;
+        member_id "MemberId": String, nullable;
         /// The highest log position up to which it has applied everything.
-        applied_seq "AppliedSeq": i64, required;
-        /// How far it is with the log's head.
+        applied_seq "AppliedSeq": i64, nullable;
+        /// How many entries of the log it has not applied.
+        lag "Lag": i64, nullable;
+        /// How far it is with the log's head, and whether it gets leases.
         state "State": EdgeState, required;
-        /// When it joined, ISO 8601 in UTC.
+        /// The version of its program.
+        version "Version": String, nullable;
+        /// Where it linked from.
+        address "Address": String, nullable;
+        /// When it joined, ISO 8601 in UTC: the process, or if there is none, the edge.
         join_time "JoinTime": String, required;
+    }
+}
+
+shape! {
+    /// A token that lets edges in, without the token itself.
+    pub struct EdgeToken {
+        /// Names the token in requests.
+        token_id "TokenId": String, required;
+        /// What its maker said about it.
+        comment "Comment": String, required;
+        /// Whether it lets edges in.
+        status "Status": EdgeTokenStatus, required;
+        /// When it was made, ISO 8601 in UTC.
+        create_time "CreateTime": String, required;
+        /// From when on it lets nobody in, ISO 8601 in UTC.
+        expire_time "ExpireTime": String, nullable;
     }
 }
 
@@ -218,6 +258,67 @@ product! {
             /// All of them.
             edges "Edges": Vec<Edge>, required;
         }
+    }
+
+    /// Lets an edge have no lease any more: it serves nothing from its cache, and no task waits for it.
+    DrainEdge {
+        request DrainEdgeRequest {
+            /// Which edge, by its name.
+            edge_name "EdgeName": String, required;
+        }
+        response DrainEdgeResponse {}
+    }
+
+    /// Lets a drained edge have leases again.
+    ResumeEdge {
+        request ResumeEdgeRequest {
+            /// Which edge, by its name.
+            edge_name "EdgeName": String, required;
+        }
+        response ResumeEdgeResponse {}
+    }
+
+    /// Takes an edge's keys away: it is let in no more, unless it joins anew with a token.
+    RemoveEdge {
+        request RemoveEdgeRequest {
+            /// Which edge, by its name.
+            edge_name "EdgeName": String, required;
+        }
+        response RemoveEdgeResponse {}
+    }
+
+    /// Makes a token that lets edges in. It is answered here and never again.
+    CreateEdgeToken {
+        request CreateEdgeTokenRequest {
+            /// What it is for.
+            comment "Comment": String, optional .bytes(COMMENT_BYTES_MAX);
+            /// After how many seconds it lets nobody in any more; never, if it is left out.
+            expire_seconds "ExpireSeconds": i64, optional .range(1, TOKEN_SECONDS_MAX);
+        }
+        response CreateEdgeTokenResponse {
+            /// Names the token in requests.
+            token_id "TokenId": String, required;
+            /// What an edge is given; keep it.
+            token "Token": SecretText, required;
+        }
+    }
+
+    /// Lists the tokens that let edges in, or did.
+    DescribeEdgeTokens {
+        request DescribeEdgeTokensRequest {}
+        response DescribeEdgeTokensResponse {
+            /// All of them.
+            tokens "Tokens": Vec<EdgeToken>, required;
+        }
+    }
+
+    /// Lets a token let nobody in any more. Edges that joined with it stay.
+    RevokeEdgeToken {
+        request RevokeEdgeTokenRequest {
+            /// Which token.
+            token_id "TokenId": String, required;
+        }
+        response RevokeEdgeTokenResponse {}
     }
 
     /// Changes a zone's purge quota of one type; what is left out stays.

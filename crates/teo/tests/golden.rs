@@ -107,5 +107,11 @@ fn answers_are_written_as_recorded() {
     check_answers::<everfresh::DeleteKeyRequest>();
     check_answers::<everfresh::DescribeJobProgressRequest>();
     check_answers::<everfresh::DescribeEdgesRequest>();
+    check_answers::<everfresh::DrainEdgeRequest>();
+    check_answers::<everfresh::ResumeEdgeRequest>();
+    check_answers::<everfresh::RemoveEdgeRequest>();
+    check_answers::<everfresh::CreateEdgeTokenRequest>();
+    check_answers::<everfresh::DescribeEdgeTokensRequest>();
+    check_answers::<everfresh::RevokeEdgeTokenRequest>();
     check_answers::<everfresh::ModifyContentQuotaRequest>();
 }

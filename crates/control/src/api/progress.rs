@@ -1,12 +1,12 @@
-//! DescribeJobProgress and DescribeEdges: how far each edge is.
+//! DescribeJobProgress: how far each edge is with a job.
 
-use super::{Api, refusal, time_text};
+use super::{Api, refusal};
 use purge::{JobId, PurgeSeq, TaskStatus, Wait};
 use std::time::Duration;
 use store::Job;
 use teo::everfresh::{
-    DescribeEdgesRequest, DescribeEdgesResponse, DescribeJobProgressRequest, DescribeJobProgressResponse,
-    Edge, EdgeProgress, EdgeState, EdgeWait, FencePolicy, JobStatus,
+    DescribeJobProgressRequest, DescribeJobProgressResponse, EdgeProgress, EdgeState, EdgeWait, FencePolicy,
+    JobStatus,
 };
 use teo::{ApiError, ErrorCode};
 use tokio::time::Instant;
@@ -76,26 +76,6 @@ impl Api {
             deadline_milliseconds: deadline.map(millis),
             min_seq: Some(format!("{epoch}:{}", job.last_seq)),
             edges: edges.into_iter().map(edge).collect(),
-        })
-    }
-
-    pub(super) async fn describe_edges(
-        &self,
-        _: DescribeEdgesRequest,
-    ) -> Result<DescribeEdgesResponse, ApiError> {
-        let head = self.parts.store.log_head().await.map_err(refusal::of_store)?.head;
-        let edges = self.parts.network.edges().await.map_err(refusal::of_store)?;
-        Ok(DescribeEdgesResponse {
-            edges: edges
-                .into_iter()
-                .map(|edge| Edge {
-                    state: state(&edge, head),
-                    edge_name: edge.edge_name,
-                    member_id: edge.member.to_string(),
-                    applied_seq: seq_to_wire(edge.applied),
-                    join_time: time_text::write(edge.joined_ms),
-                })
-                .collect(),
         })
     }
 

@@ -5,7 +5,7 @@
 use crate::recorder::RecorderError;
 use purge::PlanError;
 use std::error::Error;
-use store::{ConfigError, KeyError, RecordError, StoreError};
+use store::{ConfigError, EdgeError, KeyError, RecordError, StoreError};
 use teo::{ApiError, ErrorCode};
 use tracing::error;
 
@@ -51,6 +51,16 @@ pub(super) fn of_key(refusal: KeyError) -> ApiError {
         KeyError::Malformed => ErrorCode::InvalidParameterValue,
         KeyError::TooMany => ErrorCode::LimitExceeded,
         KeyError::Store(failure) => return of_store(failure),
+    };
+    ApiError::new(code, refusal.to_string())
+}
+
+/// An edge or a join token that was not made, found or changed.
+pub(super) fn of_edge(refusal: EdgeError) -> ApiError {
+    let code = match refusal {
+        EdgeError::EdgeNotFound(_) | EdgeError::TokenNotFound(_) => ErrorCode::ResourceNotFound,
+        EdgeError::TooMany { .. } => ErrorCode::LimitExceeded,
+        EdgeError::Store(failure) => return of_store(failure),
     };
     ApiError::new(code, refusal.to_string())
 }

@@ -19,6 +19,9 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(600);
 /// For how long finished jobs are kept.
 const JOBS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// For how long keys are kept that only a process had, once it is no member any more.
+const UNUSED_KEYS_KEPT: Duration = Duration::from_secs(3600);
+
 /// For how long entries are kept for edges that fell behind.
 const ENTRIES_KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -198,6 +201,7 @@ async fn members(
             }
         }
     }
+    tell_leaving(shared, members);
     if !silent.is_empty() {
         warn!(members = ?silent, "silent for two leases, marked leaving");
         shared.store.mark_leaving(&silent, shared.now_ms()).await?;
@@ -209,6 +213,19 @@ async fn members(
         shared.wake();
     }
     Ok(())
+}
+
+/// Lets links know which of their members are to leave.
+fn tell_leaving(shared: &Shared, members: &[Member]) {
+    let leaving = members.iter().filter(|member| member.state != MemberState::Active);
+    let leaving: HashSet<MemberId> = leaving.map(|member| member.id).collect();
+    shared.leaving.send_if_modified(|known| {
+        let differs = *known != leaving;
+        if differs {
+            *known = leaving;
+        }
+        differs
+    });
 }
 
 async fn forget(shared: &Shared, counted: &mut Counted, now: Duration) -> Result<(), StoreError> {
@@ -229,5 +246,6 @@ async fn forget(shared: &Shared, counted: &mut Counted, now: Duration) -> Result
         }
         first = now_first;
     }
+    shared.store.forget_edge_keys(before(UNUSED_KEYS_KEPT)).await?;
     shared.store.forget_quota_use(now_ms).await
 }

@@ -3,23 +3,25 @@
 use super::Shared;
 use super::grant::PendingPing;
 use super::prefetch::Handing;
-use feed::{ControlLink, ENTRIES_PER_MESSAGE_MAX, EdgeToControl, Hello, LinkBroken, ToEdge};
+use feed::{
+    ControlLink, EDGE_NAME_BYTES_MAX, ENTRIES_PER_MESSAGE_MAX, EdgeToControl, Hello, LinkBroken, Peer, ToEdge,
+};
 use purge::{MemberId, MemberTerms, PurgeSeq};
 use std::sync::Arc;
 use std::time::Duration;
-use store::Joined;
+use store::{Joined, MemberProcess};
 use tracing::{debug, error, info, warn};
 
 /// How long an edge may take to present itself.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest name of an edge, in bytes.
-const EDGE_NAME_BYTES_MAX: usize = 64;
+/// The longest text on its version that an edge may tell, in bytes.
+const VERSION_BYTES_MAX: usize = 64;
 
 /// Speaks with one edge until its link breaks.
 pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
     let hello = match tokio::time::timeout(HELLO_TIMEOUT, link.receive()).await {
-        Ok(Some(EdgeToControl::Hello(hello))) if hello.edge_name.len() <= EDGE_NAME_BYTES_MAX => hello,
+        Ok(Some(EdgeToControl::Hello(hello))) if is_proper(&hello, link.peer()) => hello,
         Ok(first) => {
             warn!(?first, "a link that does not begin with a proper hello");
             return;
@@ -29,10 +31,20 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
             return;
         }
     };
-    let Hello { member, edge_name, epoch, applied, terms } = hello;
+    let Hello { member, edge_name, epoch, applied, terms, version } = hello;
     shared.hear(member, epoch.map(|epoch| (epoch, applied)));
-    if !join(&shared, member, &edge_name, terms).await {
-        return;
+    let process = process_of(link.peer(), version);
+    match join(&shared, member, &edge_name, terms, &process).await {
+        Some(Joined::Drained) => {
+            // An edge that is gone already needs no telling.
+            let _ = link.send(ToEdge::Drained).await;
+            // It breaks the link once it has read that.
+            let _ =
+                tokio::time::timeout(HELLO_TIMEOUT, async { while link.receive().await.is_some() {} }).await;
+            return;
+        }
+        Some(_) => {}
+        None => return,
     }
     let (policy, acks_only) = (terms.policy.as_str(), terms.acks_only);
     info!(%member, edge = edge_name, %applied, policy, acks_only, "edge joined");
@@ -44,21 +56,51 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: ControlLink) {
 
 /// Writes the member's row with its terms, which must be there before its first lease: that lease is what tells the edge
 /// that its terms hold. A leaving member's pings are answered by [`super::grant`] with the word that it is none.
-async fn join(shared: &Shared, member: MemberId, edge_name: &str, terms: MemberTerms) -> bool {
-    match shared.store.join_member(member, edge_name, terms, shared.now_ms()).await {
-        Ok(Joined::New | Joined::Already | Joined::StillLeaving) => true,
+async fn join(
+    shared: &Shared,
+    member: MemberId,
+    edge_name: &str,
+    terms: MemberTerms,
+    process: &MemberProcess,
+) -> Option<Joined> {
+    match shared.store.join_member(member, edge_name, terms, process, shared.now_ms()).await {
+        Ok(joined @ (Joined::New | Joined::Already | Joined::StillLeaving | Joined::Drained)) => Some(joined),
         Ok(Joined::OtherTerms) => {
             warn!(%member, edge = edge_name, "edge refused: a member can't change its terms, it joins anew");
-            false
+            None
+        }
+        Ok(Joined::Removed) => {
+            warn!(%member, edge = edge_name, "edge refused: it was removed");
+            None
         }
         Ok(Joined::Full) => {
             error!(%member, edge = edge_name, "edge refused: too many members");
-            false
+            None
         }
         Err(error) => {
             error!(error = &error as &dyn std::error::Error, edge = edge_name, "edge not joined");
-            false
+            None
         }
+    }
+}
+
+/// Whether an edge says of itself what it may say: above all, the name that its key was made for.
+fn is_proper(hello: &Hello, peer: &Peer) -> bool {
+    let is_its_name = match peer {
+        Peer::SameProcess => true,
+        Peer::Known { edge_name, .. } => *edge_name == hello.edge_name,
+    };
+    is_its_name && hello.edge_name.len() <= EDGE_NAME_BYTES_MAX && hello.version.len() <= VERSION_BYTES_MAX
+}
+
+fn process_of(peer: &Peer, version: String) -> MemberProcess {
+    match peer {
+        Peer::SameProcess => MemberProcess { version, ..MemberProcess::default() },
+        Peer::Known { key_id, address, .. } => MemberProcess {
+            key_id: Some(key_id.clone()),
+            version,
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
+        },
     }
 }
 
@@ -72,6 +114,7 @@ async fn speak(
 ) -> Result<(), LinkBroken> {
     let mut head = shared.tail.head.subscribe();
     let mut config = shared.tail.config.subscribe();
+    let mut leaving = shared.leaving.subscribe();
     let mut epoch = None;
     let mut handed_on = known;
     config.mark_changed();
@@ -127,6 +170,11 @@ async fn speak(
                     if reached < last {
                         head.mark_changed();
                     }
+                }
+            }
+            _ = leaving.changed() => {
+                if leaving.borrow_and_update().contains(&member) {
+                    link.send(ToEdge::GiveUp).await?;
                 }
             }
             () = prefetch.changed() => prefetch.hand_on(link).await?,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
-use store::{MasterKey, Store, StoreOptions};
+use store::{MasterKey, MemberProcess, Store, StoreOptions};
 use teo::{Action, Answer, SecretKey, Signer, sign_request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -116,7 +116,10 @@ impl World {
     pub(crate) async fn silence(&self) -> purge::MemberId {
         let silent = purge::MemberId::new(7);
         let terms = purge::MemberTerms::default();
-        self.store.join_member(silent, "silent", terms, NOW_SECS * 1000).await.unwrap();
+        self.store
+            .join_member(silent, "silent", terms, &MemberProcess::default(), NOW_SECS * 1000)
+            .await
+            .unwrap();
         silent
     }
 

@@ -1,6 +1,6 @@
 //! Links to control planes: when an edge gives one up and opens another.
 
-use crate::world::{PATIENCE, until};
+use crate::world::{PATIENCE, World, until};
 use edge::{Clocks, EdgeConfig};
 use feed::{ControlLink, EdgeToControl, Grant, InProcess, ToEdge};
 use purge::{Epoch, PurgeSeq};
@@ -65,4 +65,28 @@ async fn an_edge_leaves_a_link_that_says_nothing_before_its_lease_runs_out() {
     let (_, fourth) = tokio::join!(tokio::time::timeout(PATIENCE, chatter), taken(&mut links));
     drop(fourth);
     tokio::task::spawn_blocking(move || edge.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_kept_configuration_serves_fenced_and_takes_no_lease_before_another_came() {
+    const MINUTE: &str = "cache-control: max-age=60\r\n";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("configuration");
+    let world = World::start_with(|config| config.configuration_file = Some(file.clone())).await;
+    until("the configuration is kept", || file.exists()).await;
+    let restarted = world.restarted(|control, _| {
+        control.refuse_grants();
+        control.send_zones(false);
+    });
+    let mut world = restarted.await;
+    world.fetch("/a", MINUTE, "one").await;
+    let before = world.control.grants();
+    world.control.grant(Duration::from_secs(60));
+    until("grants", || world.control.grants() >= before + 3).await;
+    assert!(!world.edge.holds_lease(), "nothing says yet that the configuration is the log's");
+    world.fetch("/a", MINUTE, "two").await;
+    world.control.send_zones(true);
+    until("a lease", || world.edge.holds_lease()).await;
+    world.fetch("/a", MINUTE, "three").await;
+    assert_eq!(world.hit("/a").await.text(), "three");
 }

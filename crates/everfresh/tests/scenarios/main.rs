@@ -13,6 +13,7 @@ mod crash;
 mod cut_off;
 mod disk;
 mod instances;
+mod joining;
 mod large_files;
 mod origin_tls;
 mod paused;

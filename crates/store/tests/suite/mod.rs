@@ -8,10 +8,10 @@ use purge::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 use store::{
-    Area, CACHE_CONFIGS_BYTES_MAX, ConfigError, DomainChange, DomainRecord, FORGET_JOBS_MAX, Ipv6Status,
-    Joined, KeyError, MemberState, NewZone, OriginRecord, PendingPrefetch, PrefetchOutcome, PrefetchQuery,
-    PrefetchRecording, QuotaKind, QuotaLimits, RecordError, Recorded, Recording, Store, Tag, TargetFilter,
-    TaskQuery, ZoneChange,
+    Area, CACHE_CONFIGS_BYTES_MAX, ConfigError, DomainChange, DomainRecord, EdgeError, FORGET_JOBS_MAX,
+    Ipv6Status, JOIN_TOKENS_MAX, Joined, KeyError, KnownEdge, MemberProcess, MemberState, NewZone,
+    OriginRecord, PendingPrefetch, PrefetchOutcome, PrefetchQuery, PrefetchRecording, QuotaKind, QuotaLimits,
+    RecordError, Recorded, Recording, Store, StoredEdgeKey, Tag, TargetFilter, TaskQuery, ZoneChange,
 };
 use zone::{
     Action, Branch, CacheConfig, Condition, HostName, OriginProtocol, Rule, Scheme, ZoneCaching, ZoneId,
@@ -36,6 +36,8 @@ macro_rules! on_every_database {
             prefetches_are_pending_until_each_task_has_its_outcome,
             a_prefetch_spends_its_own_quota_and_nothing_when_refused,
             members_join_leave_and_go,
+            join_tokens_let_in_until_they_expire_or_are_revoked,
+            edges_are_drained_resumed_and_removed,
             zones_keep_what_they_are_given,
             domains_keep_what_they_are_given,
             the_snapshot_follows_every_change,
@@ -548,23 +550,110 @@ pub(crate) async fn a_new_epoch_moves_the_head(store: &Store) {
 pub(crate) async fn members_join_leave_and_go(store: &Store) {
     let (one, two) = (MemberId::new(1), MemberId::new(u128::MAX));
     let terms = MemberTerms { policy: FencePolicy::Serve, acks_only: true, has_parent: true };
-    assert_eq!(store.join_member(one, "fra", terms, NOW_MS).await.unwrap(), Joined::New);
-    assert_eq!(store.join_member(two, "fra", MemberTerms::default(), NOW_MS + 1).await.unwrap(), Joined::New);
-    assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 2).await.unwrap(), Joined::Already);
+    let process = MemberProcess { version: "0.1.0".into(), address: "192.0.2.1".into(), key_id: None };
+    assert_eq!(store.join_member(one, "fra", terms, &process, NOW_MS).await.unwrap(), Joined::New);
+    assert_eq!(
+        store.join_member(two, "fra", MemberTerms::default(), &process, NOW_MS + 1).await.unwrap(),
+        Joined::New
+    );
+    assert_eq!(store.join_member(one, "fra", terms, &process, NOW_MS + 2).await.unwrap(), Joined::Already);
     for other in [MemberTerms::default(), MemberTerms { acks_only: false, ..terms }] {
-        assert_eq!(store.join_member(one, "fra", other, NOW_MS + 2).await.unwrap(), Joined::OtherTerms);
+        let refused = store.join_member(one, "fra", other, &process, NOW_MS + 2).await.unwrap();
+        assert_eq!(refused, Joined::OtherTerms);
     }
     store.mark_leaving(&[one], NOW_MS + 3).await.unwrap();
     store.mark_leaving(&[one], NOW_MS + 9).await.unwrap();
-    assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 4).await.unwrap(), Joined::StillLeaving);
+    assert_eq!(
+        store.join_member(one, "fra", terms, &process, NOW_MS + 4).await.unwrap(),
+        Joined::StillLeaving
+    );
     let basis = store.grant_basis().await.unwrap();
     assert_eq!(basis.head, store.log_head().await.unwrap().head);
     let states: Vec<_> = basis.members.iter().map(|member| (member.id, member.state)).collect();
     assert_eq!(states, [(one, MemberState::Leaving { since_ms: NOW_MS + 3 }), (two, MemberState::Active)]);
     assert_eq!((basis.members[0].terms, basis.members[0].edge_name.as_str()), (terms, "fra"));
+    assert_eq!(basis.members[0].process, process);
     store.remove_member(&[one]).await.unwrap();
     assert_eq!(store.members().await.unwrap().len(), 1);
-    assert_eq!(store.join_member(one, "fra", terms, NOW_MS + 5).await.unwrap(), Joined::New);
+    assert_eq!(store.join_member(one, "fra", terms, &process, NOW_MS + 5).await.unwrap(), Joined::New);
+}
+
+pub(crate) async fn join_tokens_let_in_until_they_expire_or_are_revoked(store: &Store) {
+    let ids = async |now_ms| -> Vec<String> {
+        store.active_join_tokens(now_ms).await.unwrap().into_iter().map(|(id, _)| id).collect()
+    };
+    let one = store.add_join_token(&[1; 32], "one", None, NOW_MS).await.unwrap();
+    let two = store.add_join_token(&[2; 32], "two", Some(NOW_MS + 10), NOW_MS + 1).await.unwrap();
+    assert_eq!(store.add_join_token(&[1; 32], "again", None, NOW_MS + 2).await.unwrap(), one);
+    assert_eq!(ids(NOW_MS + 9).await, [one.token_id.clone(), two.token_id.clone()]);
+    assert_eq!(ids(NOW_MS + 10).await, std::slice::from_ref(&one.token_id));
+    assert_eq!(store.active_join_tokens(NOW_MS).await.unwrap()[0].1, [1; 32]);
+    store.revoke_join_token(&one.token_id, NOW_MS + 3).await.unwrap();
+    store.revoke_join_token(&one.token_id, NOW_MS + 4).await.unwrap();
+    let again = store.add_join_token(&[1; 32], "again", None, NOW_MS + 5).await.unwrap();
+    assert_eq!(again.revoked_ms, Some(NOW_MS + 3), "what was revoked is not taken in again");
+    assert_eq!(ids(NOW_MS).await, std::slice::from_ref(&two.token_id));
+    assert_eq!(store.join_tokens().await.unwrap(), [again, two]);
+    assert!(matches!(
+        store.revoke_join_token("jt-0", NOW_MS).await,
+        Err(EdgeError::TokenNotFound(id)) if id == "jt-0"
+    ));
+    for number in 3..=JOIN_TOKENS_MAX {
+        store.add_join_token(&[u8::try_from(number).unwrap(); 32], "", None, NOW_MS).await.unwrap();
+    }
+    assert!(matches!(
+        store.add_join_token(&[255; 32], "", None, NOW_MS).await,
+        Err(EdgeError::TooMany { max: JOIN_TOKENS_MAX, .. })
+    ));
+    store.add_join_token(&[255; 32], "", None, NOW_MS + 20).await.unwrap();
+}
+
+pub(crate) async fn edges_are_drained_resumed_and_removed(store: &Store) {
+    let key = |key_id: &str, keeps| StoredEdgeKey {
+        key_id: key_id.into(),
+        edge_name: "fra".into(),
+        keeps,
+        token_id: "t".into(),
+        joined_ms: NOW_MS,
+        secret: [7; 32],
+    };
+    let process = |key_id: &str| MemberProcess { key_id: Some(key_id.into()), ..MemberProcess::default() };
+    let join = async |number, key_id: &str| {
+        let (id, terms) = (MemberId::new(number), MemberTerms::default());
+        store.join_member(id, "fra", terms, &process(key_id), NOW_MS).await.unwrap()
+    };
+    let states = async || -> Vec<MemberState> {
+        store.members().await.unwrap().into_iter().map(|member| member.state).collect()
+    };
+    assert!(matches!(
+        store.drain_edge("fra", NOW_MS).await,
+        Err(EdgeError::EdgeNotFound(name)) if name == "fra"
+    ));
+    assert_eq!(join(1, "kept").await, Joined::Removed, "nobody has that key");
+    for (key_id, keeps) in [("kept", true), ("fleeting", false), ("unused", false)] {
+        store.keep_edge_key(&key(key_id, keeps)).await.unwrap();
+    }
+    assert!(store.edge_key("kept").await.unwrap() == Some(key("kept", true)));
+    assert_eq!((join(1, "kept").await, join(2, "fleeting").await), (Joined::New, Joined::New));
+    let known = KnownEdge { edge_name: "fra".into(), joined_ms: NOW_MS };
+    assert_eq!(store.known_edges().await.unwrap(), [known]);
+    store.forget_edge_keys(NOW_MS).await.unwrap();
+    assert!(store.edge_key("unused").await.unwrap().is_some(), "too young to be forgotten");
+    store.forget_edge_keys(NOW_MS + 1).await.unwrap();
+    let is_kept = async |key_id| store.edge_key(key_id).await.unwrap().is_some();
+    assert!(is_kept("kept").await && is_kept("fleeting").await && !is_kept("unused").await);
+    store.drain_edge("fra", NOW_MS + 2).await.unwrap();
+    assert_eq!(store.drained_edges().await.unwrap(), ["fra"]);
+    assert_eq!(states().await, [MemberState::Leaving { since_ms: NOW_MS + 2 }; 2]);
+    assert_eq!(join(3, "kept").await, Joined::Drained);
+    store.resume_edge("fra").await.unwrap();
+    assert_eq!(join(3, "kept").await, Joined::New);
+    store.remove_edge("fra", NOW_MS + 3).await.unwrap();
+    assert!(states().await.iter().all(|state| *state != MemberState::Active));
+    assert!(!is_kept("kept").await && !is_kept("fleeting").await);
+    assert_eq!(join(4, "kept").await, Joined::Removed);
+    store.remove_member(&[1, 2, 3].map(MemberId::new)).await.unwrap();
+    assert!(matches!(store.remove_edge("fra", NOW_MS).await, Err(EdgeError::EdgeNotFound(_))));
 }
 
 pub(crate) async fn a_lowered_lease_counts_once_the_longer_ones_have_passed(store: &Store) {
