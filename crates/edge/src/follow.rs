@@ -48,6 +48,13 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(200);
 /// then still runs long enough to have another from the next control plane.
 const SILENT_PART_OF_LEASE: u32 = 2;
 
+/// That time doubles whenever so many links in a row were given up without a lease on any: about one for each control
+/// plane, so that one that answers is found before.
+const SILENT_LINKS_PER_DOUBLING: u32 = 3;
+
+/// How often it doubles.
+const SILENT_DOUBLINGS_MAX: u32 = 3;
+
 /// The same while there is much but no lease, in as many of those parts: the control plane lacks its database, and
 /// another one may, too.
 const UNGRANTED_PARTS: u32 = 4;
@@ -100,6 +107,8 @@ struct Follower {
     early: BTreeMap<PurgeSeq, LogEntry>,
     early_epoch: Option<Epoch>,
     ping_interval: Duration,
+    /// How many links in a row were given up for their silence, without a lease since.
+    silent_links: u32,
     /// Where the last request for missing entries began, so that one gap is asked for once a link and ping.
     wanted: Option<PurgeSeq>,
     orders: Orders,
@@ -130,6 +139,7 @@ pub(crate) async fn run<F: Feed>(
         early: BTreeMap::new(),
         early_epoch: None,
         ping_interval: FIRST_PING_INTERVAL,
+        silent_links: 0,
         wanted: None,
         orders,
         state,
@@ -156,6 +166,7 @@ pub(crate) async fn run<F: Feed>(
                 };
                 if follower.was_granted {
                     wait = REOPEN.0;
+                    follower.silent_links = 0;
                 }
                 match how {
                     Ended::Shutdown => {
@@ -174,7 +185,10 @@ pub(crate) async fn run<F: Feed>(
                         info!("this edge is drained: it serves nothing from its cache");
                     }
                     Ended::Broken => warn!("feed broke, opening it again"),
-                    Ended::Silent => warn!("no lease from this control plane, opening another link"),
+                    Ended::Silent => {
+                        follower.silent_links = follower.silent_links.saturating_add(1);
+                        warn!("no lease from this control plane, opening another link");
+                    }
                 }
             }
             Err(error) => {
@@ -285,6 +299,9 @@ impl Follower {
             self.moved_at = now;
         }
         let bound = self.lease.map_or(2 * FIRST_PING_INTERVAL, |lease| lease / SILENT_PART_OF_LEASE);
+        // Where none grants in time, it is rather the network or the machines that are slow; new links would make it worse.
+        let doublings = (self.silent_links / SILENT_LINKS_PER_DOUBLING).min(SILENT_DOUBLINGS_MAX);
+        let bound = bound * (1 << doublings);
         let [still, ungranted] = [self.moved_at, self.granted_at].map(|since| now.saturating_sub(since));
         ungranted >= bound && (still >= bound || ungranted >= bound * UNGRANTED_PARTS)
     }

@@ -68,6 +68,33 @@ async fn an_edge_leaves_a_link_that_says_nothing_before_its_lease_runs_out() {
 }
 
 #[tokio::test]
+async fn where_no_link_brings_a_lease_each_gets_more_time() {
+    let (accept, mut links) = mpsc::channel(1);
+    let mut config = EdgeConfig::new("e".into(), ([127, 0, 0, 1], 0).into());
+    config.pings_per_lease = 40;
+    let edge =
+        edge::start(config, InProcess::new(accept), Clocks::with_wall(|| SystemTime::UNIX_EPOCH)).unwrap();
+    let lease = Duration::from_millis(800);
+    let mut first = taken(&mut links).await;
+    grant(&mut first, lease, 1).await;
+    let mut lasted = Vec::new();
+    let mut link = first;
+    for _ in 0..4 {
+        let began = tokio::time::Instant::now();
+        link.send(ToEdge::Zones { version: 1, zones: Vec::new() }).await.unwrap();
+        let ended = async { while link.receive().await.is_some() {} };
+        tokio::time::timeout(PATIENCE, ended).await.unwrap();
+        lasted.push(began.elapsed());
+        link = taken(&mut links).await;
+    }
+    assert!(lasted[3] >= lease, "the fourth has twice as long as half a lease: {lasted:?}");
+    // Once one grants, silence is noticed as early as ever.
+    grant(&mut link, lease, 1).await;
+    until("a lease", || edge.is_ready()).await;
+    tokio::task::spawn_blocking(move || edge.stop()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_kept_configuration_serves_fenced_and_takes_no_lease_before_another_came() {
     const MINUTE: &str = "cache-control: max-age=60\r\n";
     let directory = tempfile::tempdir().unwrap();
