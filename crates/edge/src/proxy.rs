@@ -482,6 +482,10 @@ impl Proxy {
         mut response: Response<ToldBody>,
     ) -> Response<ToldBody> {
         if let Asker::Child(_) = asked.asker {
+            if response.status() == StatusCode::NOT_MODIFIED {
+                // A client wants few fields of a 304. A child keeps them all up to date, as if it had asked the origin.
+                httpcache::complete_not_modified(response.headers_mut(), &object.head.unpack());
+            }
             let tags = object.tags.as_header_value();
             // The child is to know that some could not count: what is no tag counts there as one that can't, too.
             let ignored = if object.tags_ignored > 0 { ",ignored by the parent" } else { "" };

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use http::Method;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, VARY,
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderMap, HeaderName,
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, SET_COOKIE, VARY,
 };
 
 use crate::field;
@@ -92,6 +92,20 @@ pub fn not_modified_headers(stored_headers: &HeaderMap) -> HeaderMap {
         headers.insert(LAST_MODIFIED, modified.clone());
     }
     headers
+}
+
+/// Adds to the 304 of [`not_modified_headers`] what else of the stored fields a cache would bring up to date by it (RFC 9111
+/// §3.2): for a cache downstream that takes this one's word for the origin's.
+pub fn complete_not_modified(headers_of_304: &mut HeaderMap, stored_headers: &HeaderMap) {
+    const DECIDED: [HeaderName; 9] =
+        [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY, AGE, CONTENT_LENGTH, SET_COOKIE];
+    for name in stored_headers.keys().filter(|name| !DECIDED.contains(name)) {
+        if !headers_of_304.contains_key(name) {
+            for value in stored_headers.get_all(name) {
+                headers_of_304.append(name.clone(), value.clone());
+            }
+        }
+    }
 }
 
 #[cfg(test)]

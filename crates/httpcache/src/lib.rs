@@ -32,7 +32,7 @@ mod vary;
 pub use cache_control::{CDN_CACHE_CONTROL, CacheControl, DELTA_SECONDS_MAX, DIRECTIVE_FIELDS_MAX};
 pub use cache_status::{CacheStatus, DETAIL_BYTES_MAX, ForwardReason, KEY_BYTES_MAX};
 pub use client_lifetime::set_client_lifetime;
-pub use conditional::{Precondition, evaluate, not_modified_headers};
+pub use conditional::{Precondition, complete_not_modified, evaluate, not_modified_headers};
 pub use content_range::{ContentRange, range_value};
 pub use forwarding::{
     VIA_HOPS_MAX, ViaName, ViaNameError, append_cdn_loop, append_via, end_to_end, has_passed,

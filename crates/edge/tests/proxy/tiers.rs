@@ -122,6 +122,25 @@ async fn tags_pass_through_tiers() {
     tiered.fetch("/a", TAGGED, "three").await;
 }
 
+#[tokio::test]
+async fn what_a_304_brings_up_to_date_is_so_at_the_child_too() {
+    let mut tiered = Tiered::start().await;
+    let first = "cache-control: max-age=60\r\netag: \"1\"\r\nx-policy: first\r\n";
+    tiered.fetch("/a", first, "one").await;
+    let seq = tiered.record(url("/a"), Method::Invalidate);
+    tiered.apply_at_parent(seq).await;
+    tiered.apply_at_child(seq).await;
+    let pending = tiered.get("/a");
+    let asked = tiered.parent.origin.next().await;
+    asked.reply("304 Not Modified", &first.replace("first", "second"), b"").await;
+    let answer = pending.await;
+    assert_eq!((answer.text(), answer.field("x-policy")), ("one", "second".to_owned()));
+    // A copy of the parent's, which it is not asked about anew.
+    let hit = tiered.get("/a").await;
+    assert_eq!(hit.field("eo-cache-status"), "HIT");
+    assert_eq!(hit.field("x-policy"), "second");
+}
+
 /// The child has got the content past its parent, with a tag that the parent's older copy of it does not have. A purge
 /// by that tag hits the child's copy only: the parent's is no answer to the child, and no word that the child's is good.
 #[tokio::test]
