@@ -80,6 +80,10 @@ pub struct VerifyArgs {
     /// Purge by whole zone, too: drops everything the zone has cached, of all hosts
     #[arg(long)]
     purge_all: bool,
+    /// Go on while the API is away or says that it fails; purges that it did not take are counted, and nothing is expected
+    /// of them. For runs in which parts of the network are taken away
+    #[arg(long)]
+    outages: bool,
     /// How many of 100 answers of the origin come late, and how many drip
     #[arg(long, value_name = "PERCENT", default_value_t = 15, value_parser = clap::value_parser!(u8).range(0..=100))]
     slow: u8,

@@ -126,6 +126,9 @@ fn print_text(
     let kinds: Vec<String> =
         kinds(findings).iter().map(|(kind, method, count)| format!("{kind} {method} {count}")).collect();
     writeln!(out, "purges      {}: {}", findings.purges.len(), kinds.join(", "))?;
+    if findings.not_taken > 0 {
+        writeln!(out, "outages     {} purges were not taken", findings.not_taken)?;
+    }
     if let Latency { p50: Some(p50), p99: Some(p99), max: Some(max) } = latency(findings) {
         let (p50, p99, max) = (millis(p50), millis(p99), millis(max));
         writeln!(
@@ -218,6 +221,7 @@ fn in_json(run: &Run<'_>, findings: &Findings, asked: &Asked) -> Value {
         "Failures": count(&run.tallies, |tally| load(&tally.failures)),
         "OriginFetches": load(&asked.fetches),
         "OriginConfirmations": load(&asked.confirmations),
+        "PurgesNotTaken": findings.not_taken,
         "Purges": kinds.collect::<Vec<_>>(),
         "LatencyMs": {
             "P50": latency.p50.map(millis), "P99": latency.p99.map(millis), "Max": latency.max.map(millis),

@@ -35,6 +35,9 @@ const PURGES_AT_ONCE: usize = 3;
 /// How long edges may take to know the domain.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How the codes begin by which the API says that it failed, and not the caller.
+const FAILED_CODE: &str = "InternalError";
+
 /// How long one request may ask the API to wait.
 const POLL_MILLISECONDS: i64 = 10_000;
 
@@ -86,6 +89,8 @@ pub(crate) struct Findings {
     /// From acceptance to success, which the last edge makes; by the control plane's clock.
     pub(crate) latencies: Vec<Duration>,
     pub(crate) purges: Vec<(PurgeType, PurgeMethod)>,
+    /// Purges that the API did not take, with `--outages`.
+    pub(crate) not_taken: u64,
     /// Jobs that did not read success in time, or ended otherwise.
     pub(crate) unfinished: Vec<String>,
     pub(crate) violations: Vec<Violation>,
@@ -249,7 +254,11 @@ impl<'r> Run<'r> {
             let count = 1 + random.below(PURGES_AT_ONCE);
             let mut under_way = Vec::with_capacity(count);
             for _ in 0..count {
-                under_way.push(self.purge(client, &mut random)?);
+                match self.purge(client, &mut random) {
+                    Ok(sent) => under_way.push(sent),
+                    Err(failure) if self.is_outage(&failure) => findings.not_taken += 1,
+                    Err(failure) => return Err(failure),
+                }
             }
             for sent in under_way {
                 findings.purges.push((sent.planned.kind, sent.method));
@@ -269,6 +278,16 @@ impl<'r> Run<'r> {
             }
         }
         Ok(findings)
+    }
+
+    /// Whether the run goes on after this.
+    fn is_outage(&self, failure: &Failure) -> bool {
+        self.args.outages
+            && match failure {
+                Failure::Unreachable(_) => true,
+                Failure::Refused { code, .. } => code.starts_with(FAILED_CODE),
+                Failure::Usage(_) | Failure::Output(_) => false,
+            }
     }
 
     /// Publishes new versions of some of what it matches, and sends a purge.
@@ -325,6 +344,11 @@ impl<'r> Run<'r> {
                 },
                 // A control plane that restarts finishes what it accepted.
                 Err(Failure::Unreachable(_)) if !left.is_zero() => {}
+                Err(failure) if self.is_outage(&failure) => {
+                    if left.is_zero() {
+                        return Ok(None);
+                    }
+                }
                 Err(failure) => return Err(failure),
             }
             thread::sleep(NAP);
