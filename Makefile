@@ -4,6 +4,7 @@
 # make fuzz    looks for bytes that make a reader of outside bytes break its promise (FUZZ_SECONDS=60, for all of them)
 # make model   explores the protocol as far as minutes go: every rule dropped in turn, larger worlds (MODEL_STATES=5, million each)
 # make soak    simulates the whole network from seeds that nobody chose, with faults (SOAK_SECONDS=3600)
+# make cluster-test   three control planes, PostgreSQL and ten edges on hosts of their own; each part is killed in turn (needs root)
 # make trial   crawls a documentation tree and a large file through an edge that is killed and purged meanwhile
 # make bench-control   measures how many purges a second a control plane takes, on SQLite and on PostgreSQL
 # make bench-purge   measures lookups and purges by marks outstanding and objects cached
@@ -30,6 +31,19 @@ test: packages nginx postgresql $(VENV)/ready
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	EVERFRESH_TEST_VENV='$(CURDIR)/$(VENV)' cargo test --locked --workspace
+
+# Hosts are network namespaces, which only root can make.
+.PHONY: cluster-test
+cluster-test: packages postgresql iproute
+	cargo clippy --locked -p everfresh --test cluster -- -D warnings
+	@runner=CARGO_TARGET_$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER; \
+	env "$$runner=$(if $(SUDO),$(SUDO) -E,env)" cargo test --locked -p everfresh --test cluster -- --nocapture
+
+.PHONY: iproute
+iproute:
+	@missing=(); \
+	PATH="$$PATH:/usr/sbin:/sbin" command -v ip >/dev/null || missing+=(iproute2); \
+	$(install)
 
 .PHONY: demo
 demo: packages $(VENV)/ready

@@ -26,7 +26,9 @@ rm -rf "$1"
 /// A running server.
 pub(crate) struct PostgresServer {
     directory: PathBuf,
-    settings: Vec<&'static str>,
+    settings: Vec<String>,
+    /// What its programs are run by, such as `ip netns exec …`.
+    runner: Vec<String>,
     postmaster: Option<Child>,
     databases: AtomicU32,
     reaper: Option<(Child, ChildStdin)>,
@@ -39,7 +41,12 @@ impl PostgresServer {
     }
 
     /// One with these settings besides.
-    pub(crate) fn start_with(settings: &[&'static str]) -> Self {
+    pub(crate) fn start_with(settings: &[&str]) -> Self {
+        Self::start_by(&[], settings)
+    }
+
+    /// The same where `runner` runs it, a command that takes another one as its last arguments.
+    pub(crate) fn start_by(runner: &[String], settings: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("everfresh-pg").tempdir().unwrap().keep();
         let mut reaper = Command::new("sh")
             .args(["-c", REAPER, "reaper"])
@@ -55,7 +62,8 @@ impl PostgresServer {
         }
         let mut server = Self {
             directory,
-            settings: settings.to_vec(),
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            runner: runner.to_vec(),
             postmaster: None,
             databases: AtomicU32::new(0),
             reaper: Some((reaper, pipe)),
@@ -69,6 +77,9 @@ impl PostgresServer {
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {}", text(&made));
+        // Who reaches it is decided by where it listens.
+        let hba = "local all all trust\nhost all all all trust\n";
+        std::fs::write(server.data().join("pg_hba.conf"), hba).unwrap();
         server.run();
         server
     }
@@ -141,16 +152,14 @@ impl PostgresServer {
 
     /// One of PostgreSQL's programs, under a user that it accepts.
     fn command(&self, program: &str) -> Command {
-        let program = find(program);
-        let mut command = match other_user() {
-            None => Command::new(program),
-            Some((_, uid, gid)) => {
-                let mut command = Command::new("setpriv");
-                command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).arg("--clear-groups");
-                command.arg(program);
-                command
-            }
-        };
+        let mut words: Vec<OsString> = self.runner.iter().map(OsString::from).collect();
+        if let Some((_, uid, gid)) = other_user() {
+            let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
+            words.extend(["setpriv", &uid, &gid, "--clear-groups"].map(OsString::from));
+        }
+        words.push(find(program).into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         command.current_dir(&self.directory).env_remove("PGHOST").env_remove("PGPORT");
         command
     }
