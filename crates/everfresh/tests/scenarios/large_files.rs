@@ -124,7 +124,9 @@ fn stored(network: &Everfresh, directory: &Path) -> String {
 fn a_large_file_streams_through_little_memory_outlives_a_kill_and_leaves_the_disk_when_purged() {
     let nginx = Nginx::start();
     let directory = TempDir::new().unwrap();
-    let network = Serve::new(&nginx.url()).edges(1).more(&["--feed-listen", "127.0.0.1:0"]).start();
+    // Long enough for a busy machine: without a lease the origin is asked.
+    let arguments = ["--feed-listen", "127.0.0.1:0", "--lease", "20s"];
+    let network = Serve::new(&nginx.url()).edges(1).more(&arguments).start();
     nginx.replace("/large", |file| write(1, file));
     let (disk, own) = (directory.path().join("cache"), directory.path().join("cache/far"));
     let token_file = network.data.join("edge.token");
@@ -149,6 +151,8 @@ fn a_large_file_streams_through_little_memory_outlives_a_kill_and_leaves_the_dis
         "1GiB",
         "--workers",
         "2",
+        "--admin-listen",
+        "127.0.0.1:0",
     ];
     let mut edge = network.start_edge_with(&arguments);
     // A disk that is slower than the network for long is left behind; the next download fills what is missing.
@@ -170,7 +174,12 @@ fn a_large_file_streams_through_little_memory_outlives_a_kill_and_leaves_the_dis
 
     edge.kill();
     let edge = network.start_edge_with(&arguments);
-    until(PATIENCE, "the edge should find its files", || gets(&edge, 1, Some((5, 6))).then_some(()));
+    // What is not found yet is fetched.
+    until(PATIENCE, "the edge should find its files", || {
+        let metrics = http::get(edge.admin.unwrap(), "localhost", "/metrics");
+        metrics.text().contains("everfresh_edge_disk_recovered 1\n").then_some(())
+    });
+    until(PATIENCE, "the edge should serve from its cache", || gets(&edge, 1, Some((5, 6))).then_some(()));
     nginx.asked();
     for part in ranges.map(Some).into_iter().chain([None]) {
         gets(&edge, 1, part);
