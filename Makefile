@@ -27,10 +27,35 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 .PHONY: test
-test: packages nginx postgresql $(VENV)/ready
+test: packages nginx postgresql $(VENV)/ready deploy-lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	EVERFRESH_TEST_VENV='$(CURDIR)/$(VENV)' cargo test --locked --workspace
+	@$(MAKE) --no-print-directory cluster-test
+
+LINT_VENV := .venv-lint
+
+# Units are looked at with a program in place of everfresh, which need not be installed.
+.PHONY: deploy-lint
+deploy-lint: systemd $(LINT_VENV)/ready
+	$(LINT_VENV)/bin/hadolint deploy/Dockerfile
+	$(LINT_VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@units=$$(mktemp -d); trap 'rm -rf "$$units"' EXIT; \
+	sed 's|/usr/local/bin/everfresh|/bin/true|' deploy/systemd/everfresh-control.service > "$$units/everfresh-control.service"; \
+	sed 's|/usr/local/bin/everfresh|/bin/true|' deploy/systemd/everfresh-edge@.service > "$$units/everfresh-edge@a.service"; \
+	systemd-analyze verify --man=no "$$units"/*.service
+
+$(LINT_VENV)/ready: deploy/requirements.txt | packages
+	@rm -rf $(LINT_VENV)
+	@$(PYTHON) -m venv $(LINT_VENV)
+	@$(LINT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r deploy/requirements.txt
+	@touch $@
+
+.PHONY: systemd
+systemd:
+	@missing=(); \
+	command -v systemd-analyze >/dev/null || missing+=(systemd); \
+	$(install)
 
 # Hosts are network namespaces, which only root can make.
 .PHONY: cluster-test
@@ -180,4 +205,4 @@ $(VENV)/ready: requirements.txt | packages
 
 .PHONY: clean-venv
 clean-venv:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LINT_VENV)

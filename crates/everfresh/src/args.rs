@@ -474,6 +474,33 @@ mod tests {
         Args::command().debug_assert();
     }
 
+    /// Parses a command as the shell, systemd or a container would hand it over.
+    fn takes(command: &str) {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        if let Err(error) = Args::try_parse_from(&words) {
+            panic!("{command}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_deployed_are_commands_that_there_are() {
+        let unit = include_str!("../../../deploy/systemd/everfresh-control.service");
+        let flags = include_str!("../../../deploy/control.env.example");
+        let (_, flags) = flags.split_once("EVERFRESH_CONTROL_FLAGS=\"").expect("the flags are set");
+        let (flags, _) = flags.split_once('"').expect("in quotes");
+        let started = |unit: &'static str| unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
+        takes(&started(unit).expect("it starts").replace("$EVERFRESH_CONTROL_FLAGS", flags));
+        takes(started(include_str!("../../../deploy/systemd/everfresh-edge@.service")).expect("it starts"));
+        let compose = include_str!("../../../deploy/compose.yaml");
+        let commands: Vec<&str> = compose.split("command:\n").skip(1).collect();
+        assert_eq!(commands.len(), 4, "control planes, a parent and two edges");
+        for command in commands {
+            let words: Vec<&str> =
+                command.lines().map_while(|line| line.trim_start().strip_prefix("- ")).collect();
+            takes(&format!("everfresh {}", words.join(" ")));
+        }
+    }
+
     #[test]
     fn each_edge_has_a_directory_of_its_own_or_none() {
         let args = |disk: Option<&str>, disk_size| DiskArgs { disk: disk.map(Into::into), disk_size };

@@ -570,6 +570,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_deployed_is_a_file_that_can_be_used() {
+        if let Err(wrong) = EdgeFile::parse(include_str!("../../../deploy/edge.toml.example")) {
+            panic!("{wrong}");
+        }
+    }
+
+    #[test]
     fn policies_are_named() {
         let policy = |text: &str| EdgeFile::parse(text).map(|file| file.config.policy);
         let found = policy("[cache]\nset_cookie = \"store-without\"\nother_statuses = \"never\"\n").unwrap();
