@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Hands on what comes to `listen` on `host` to the first of `targets` that takes it, and back, each way after `delay`.
 /// Serves until the test ends.
 pub(crate) fn start(host: &Host, listen: u16, targets: &[SocketAddr], delay: Duration) -> SocketAddr {
-    let (ready, listens) = mpsc::channel();
+    let (ready, listens) = mpsc::sync_channel(1);
     let address = SocketAddr::from((host.address, listen));
     let targets = targets.to_vec();
     host.on(move || {

@@ -5,6 +5,7 @@
 //! Needs root: the hosts are network namespaces.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::print_stdout, reason = "what it measured")]
 
 mod delay;
 mod machines;
